@@ -1,1 +1,27 @@
-//! The engine.
+//! The Strongroom engine: names and scopes, envelope encryption, the three
+//! seams ([`SecretStore`], [`KeyWrapper`], [`RecordStore`]), cache and audit.
+//!
+//! This crate has no network, no TLS, no cloud SDK and no async runtime: its
+//! futures run on whichever executor polls them.
+
+pub mod clock;
+pub mod context;
+pub mod error;
+pub mod memory;
+pub mod name;
+pub mod random;
+pub mod record;
+pub mod secret;
+pub mod store;
+pub mod wrapper;
+
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use context::EncryptionContext;
+pub use error::{Error, ErrorKind, Result};
+pub use name::{Scope, SecretName};
+pub use record::{Batch, Precondition, RecordStore, Revision, Stored};
+pub use secret::{Kind, Listing, Secret, Version, VersionInfo};
+pub use store::{Capabilities, Expect, Page, PageRequest, PutOptions, SecretStore, Select};
+pub use strongroom_guard as guard;
+pub use strongroom_guard::SecretBytes;
+pub use wrapper::{Dek, KeyWrapper, WrappedDek};

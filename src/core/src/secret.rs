@@ -1,0 +1,139 @@
+//! What is kept: a secret's kind, versions and value, and what is told about
+//! them without the value.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use strongroom_guard::SecretBytes;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::name::SecretName;
+
+/// What a secret's bytes are. The number is part of the record format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A value that is shown and typed, such as a password.
+    #[default]
+    Text = 1,
+    /// The bytes of a file.
+    File = 2,
+}
+
+impl Kind {
+    /// The kind with this number in a record.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Text),
+            2 => Some(Self::File),
+            _ => None,
+        }
+    }
+
+    /// The stable name, as it is shown and sent to a KMS.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::File => "file",
+        }
+    }
+}
+
+/// A version of a secret: opaque text whose order only its store knows.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Version(String);
+
+impl Version {
+    /// The longest version text, in bytes.
+    pub const MAX_BYTES: usize = 255;
+
+    /// A version as a store wrote it.
+    pub fn new(text: impl Into<String>) -> Result<Self> {
+        let text = text.into();
+        let good = |b: u8| b.is_ascii_graphic();
+        if text.is_empty() || text.len() > Self::MAX_BYTES || !text.bytes().all(good) {
+            return Err(Error::invalid_name("a version is 1 to 255 printable ASCII characters"));
+        }
+        Ok(Self(text))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Version({})", self.0)
+    }
+}
+
+/// A secret as it is answered: the value and how fresh it is.
+#[derive(Debug)]
+pub struct Secret {
+    /// The value, in guarded memory.
+    pub value: SecretBytes,
+    /// What the value's bytes are.
+    pub kind: Kind,
+    /// The version that this is.
+    pub version: Version,
+    /// When this version was written.
+    pub created: Timestamp,
+    /// How long ago the backend last confirmed this answer; zero when it comes
+    /// from the backend itself.
+    pub age: Duration,
+    /// Whether this answer is past its time to live and was given because the
+    /// backend did not answer.
+    pub stale: bool,
+}
+
+impl Secret {
+    /// An answer that comes from the backend just now.
+    #[must_use]
+    pub fn fresh(value: SecretBytes, kind: Kind, version: Version, created: Timestamp) -> Self {
+        Self { value, kind, version, created, age: Duration::ZERO, stale: false }
+    }
+}
+
+/// What is told about one version without its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VersionInfo {
+    /// The version.
+    pub version: Version,
+    /// What its bytes are.
+    pub kind: Kind,
+    /// When it was written.
+    pub created: Timestamp,
+}
+
+/// What is told about a secret without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The secret's name.
+    pub name: SecretName,
+    /// Its latest version.
+    pub latest: Version,
+    /// What the latest version's bytes are.
+    pub kind: Kind,
+    /// When the first version was written.
+    pub created: Timestamp,
+    /// When the latest version was written.
+    pub updated: Timestamp,
+    /// Since when the secret is deleted, if it is and can be restored.
+    pub deleted: Option<Timestamp>,
+}

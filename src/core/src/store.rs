@@ -1,0 +1,172 @@
+//! The seam to where secrets live: [`SecretStore`], with what every store
+//! promises and what only some can do.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use strongroom_guard::SecretBytes;
+
+use crate::error::{Error, Result};
+use crate::name::{Scope, SecretName};
+use crate::secret::{Kind, Listing, Secret, Version, VersionInfo};
+
+/// What a store can do. Callers and tests follow this, never a store's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate, named ability")]
+pub struct Capabilities {
+    /// `put` and `delete` work; otherwise the store is read-only.
+    pub write: bool,
+    /// Older versions can be read.
+    pub versions: bool,
+    /// `put` honours [`Expect::Absent`] and [`Expect::Latest`].
+    pub compare_and_swap: bool,
+    /// `delete` keeps the secret for a recovery window.
+    pub soft_delete: bool,
+    /// `restore` brings a deleted secret back.
+    pub restore: bool,
+    /// `purge` removes every version for good.
+    pub purge: bool,
+    /// `list` works.
+    pub list: bool,
+    /// The longest value, in bytes.
+    pub max_value_bytes: usize,
+}
+
+/// What must be true of a secret for a `put` to happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Expect {
+    /// Anything: write a new version.
+    #[default]
+    Any,
+    /// There is no such secret; else `AlreadyExists`.
+    Absent,
+    /// The latest version is still this one; else `Conflict`.
+    Latest(Version),
+}
+
+/// How to put.
+#[derive(Clone, Debug, Default)]
+pub struct PutOptions {
+    /// What the value's bytes are.
+    pub kind: Kind,
+    /// What must be true for the put to happen.
+    pub expect: Expect,
+}
+
+/// Which version to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Select {
+    /// The latest.
+    #[default]
+    Latest,
+    /// This one.
+    Version(Version),
+}
+
+/// Which part of a long answer to give.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// The `next` of the page before; `None` for the first.
+    pub after: Option<String>,
+    /// At most so many items; at least one.
+    pub limit: usize,
+}
+
+impl PageRequest {
+    /// The first page, of at most `limit` items.
+    #[must_use]
+    pub fn first(limit: usize) -> Self {
+        Self { after: None, limit: limit.max(1) }
+    }
+}
+
+/// A part of a long answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items, in the store's order.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` when this is the last.
+    pub next: Option<String>,
+}
+
+/// Where secrets live.
+///
+/// # Contract
+/// - `put` writes a new version, durable when it returns, and returns it. A
+///   version is never given twice to one name, also not after a purge. Two
+///   concurrent puts give two versions; with [`Expect::Latest`] exactly one of
+///   them succeeds. A `put` to a deleted secret that can be restored returns
+///   `AlreadyExists`: restore or purge it first.
+/// - `get` returns exactly the bytes that were put, or an error; never bytes
+///   that fail authentication. A secret or version that does not exist, or
+///   that is deleted, is `NotFound`.
+/// - `versions` lists the versions oldest first, also of a deleted secret.
+/// - `list` gives the secrets of exactly one scope, ordered by name, neither a
+///   parent's nor a child's; deleted ones only when asked.
+/// - `delete` hides a secret until it is restored or its recovery window ends.
+///   Deleting a secret that does not exist, or is deleted, returns `NotFound`.
+/// - `restore` brings it back with all versions. Restoring a secret that is not
+///   deleted returns `Conflict`; one that does not exist, or whose window has
+///   ended, `NotFound`.
+/// - `purge` removes every version, deleted or not, for good. Purging a secret
+///   that does not exist returns `NotFound`.
+/// - What a store cannot do it answers with `Unsupported`, and its
+///   [`Capabilities`] say so beforehand.
+/// - A value longer than `max_value_bytes` is refused with `LimitExceeded`
+///   before anything is sent anywhere.
+///
+/// # Errors
+/// Every error names the operation, the store and the secret. `Unavailable` and
+/// `Throttled` are retryable; after one, a `put` may have taken effect.
+#[async_trait]
+pub trait SecretStore: Send + Sync + fmt::Debug {
+    /// Names the store in errors and listings: its type and place.
+    fn describe(&self) -> &str;
+
+    /// What the store can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Writes a new version of `name`.
+    async fn put(
+        &self,
+        name: &SecretName,
+        value: &SecretBytes,
+        options: &PutOptions,
+    ) -> Result<VersionInfo>;
+
+    /// Reads a version of `name`.
+    async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret>;
+
+    /// The versions of `name`, oldest first.
+    async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>>;
+
+    /// The secrets of exactly `scope`, ordered by name.
+    async fn list(
+        &self,
+        scope: &Scope,
+        include_deleted: bool,
+        page: &PageRequest,
+    ) -> Result<Page<Listing>>;
+
+    /// Hides `name` until it is restored or its recovery window ends.
+    async fn delete(&self, name: &SecretName) -> Result<()>;
+
+    /// Brings a deleted `name` back.
+    async fn restore(&self, name: &SecretName) -> Result<()> {
+        Err(unsupported(self.describe(), "restore", name))
+    }
+
+    /// Removes every version of `name` for good.
+    async fn purge(&self, name: &SecretName) -> Result<()> {
+        Err(unsupported(self.describe(), "purge", name))
+    }
+
+    /// Proves that the store, and the KMS behind it, can be used. Returns what
+    /// was looked at, a line each.
+    async fn check(&self) -> Result<Vec<String>>;
+}
+
+fn unsupported(store: &str, operation: &'static str, name: &SecretName) -> Error {
+    Error::unsupported("this store cannot do that").during(operation).about(name).in_store(store)
+}

@@ -4,8 +4,10 @@
 //! This crate has no network, no TLS, no cloud SDK and no async runtime: its
 //! futures run on whichever executor polls them.
 
+pub mod audit;
 pub mod clock;
 pub mod context;
+pub mod envelope;
 pub mod error;
 pub mod memory;
 pub mod name;
@@ -17,6 +19,7 @@ pub mod wrapper;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use context::EncryptionContext;
+pub use envelope::{EnvelopeOptions, EnvelopeStore, Suite};
 pub use error::{Error, ErrorKind, Result};
 pub use name::{Scope, SecretName};
 pub use record::{Batch, Precondition, RecordStore, Revision, Stored};

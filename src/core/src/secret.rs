@@ -130,8 +130,6 @@ pub struct Listing {
     pub latest: Version,
     /// What the latest version's bytes are.
     pub kind: Kind,
-    /// When the first version was written.
-    pub created: Timestamp,
     /// When the latest version was written.
     pub updated: Timestamp,
     /// Since when the secret is deleted, if it is and can be restored.

@@ -1,0 +1,146 @@
+//! What a store remembers about itself, so that a changed configuration is
+//! refused instead of writing what nobody can read: account, format and KEK.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use strongroom_guard::SecretBytes;
+
+use super::head::derive;
+use super::{Header, Record, Suite, keys, seal};
+use crate::clock::Timestamp;
+use crate::context::{EncryptionContext, FORMAT_VERSION};
+use crate::error::{Error, Result};
+use crate::record::{Batch, Precondition, RecordStore};
+use crate::secret::Kind;
+use crate::wrapper::KeyWrapper;
+
+const LABEL: &str = "store-identity";
+const MAC_LABEL: &[u8] = b"strongroom identity v1";
+const AUDIT_LABEL: &[u8] = b"strongroom audit v1";
+const MAC_BYTES: usize = 32;
+
+/// What a store is, in clear; authenticated by the store key.
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    format: u8,
+    account: String,
+    kek: String,
+    created: Timestamp,
+}
+
+/// The identity of an opened store: proof that the KEK is the right one.
+#[derive(Debug)]
+pub(super) struct Identity {
+    /// Keys the store's audit log.
+    pub(super) audit_key: SecretBytes,
+}
+
+impl Identity {
+    /// Gives an empty store its identity; `AlreadyExists` if it has one.
+    pub(super) async fn create(
+        records: &dyn RecordStore,
+        wrapper: &dyn KeyWrapper,
+        account: &str,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let claims = Claims {
+            format: FORMAT_VERSION,
+            account: account.to_owned(),
+            kek: wrapper.identity().to_owned(),
+            created: now,
+        };
+        let claims = serde_json::to_vec(&claims)
+            .map_err(|e| Error::internal("the store's identity has no JSON").with_source(e))?;
+        let mut store_key = SecretBytes::zeroed(32)?;
+        crate::random::fill(store_key.expose_mut())?;
+        let header = Header { suite: Suite::default(), kind: Kind::File, created: now };
+        let context = EncryptionContext::internal(account, LABEL);
+        let (record, _) = seal(wrapper, &context, &header, store_key.expose()).await?;
+
+        let mut value = Vec::new();
+        value.extend_from_slice(&(claims.len() as u16).to_le_bytes());
+        value.extend_from_slice(&claims);
+        value.extend_from_slice(&mac(&store_key, &claims)?.finalize().into_bytes());
+        value.extend_from_slice(&record);
+        let batch = Batch::new()
+            .require(keys::IDENTITY.to_vec(), Precondition::Absent)
+            .write(keys::IDENTITY.to_vec(), value);
+        records.commit(batch).await.map_err(|error| match error.kind() {
+            crate::ErrorKind::Conflict => {
+                Error::already_exists("the store exists already: nothing was changed")
+            }
+            _ => error,
+        })?;
+        Self::from_key(&store_key)
+    }
+
+    /// Compares the store with the configuration and proves, by unwrapping the
+    /// store key, that the KEK is the one that it was made with. `None` when
+    /// the store has no identity yet.
+    pub(super) async fn open(
+        records: &dyn RecordStore,
+        wrapper: &dyn KeyWrapper,
+        account: &str,
+    ) -> Result<Option<Self>> {
+        let Some(stored) = records.get(keys::IDENTITY).await? else { return Ok(None) };
+        let (claims_bytes, expected_mac, record) = split(&stored.value).ok_or_else(damaged)?;
+        let claims: Claims = serde_json::from_slice(claims_bytes).map_err(|_| damaged())?;
+        claims.compare(wrapper.identity(), account)?;
+        let context = EncryptionContext::internal(account, LABEL);
+        let store_key = Record::parse(record)?.open(wrapper, &context).await?;
+        mac(&store_key, claims_bytes)?.verify_slice(expected_mac).map_err(|_| damaged())?;
+        Self::from_key(&store_key).map(Some)
+    }
+
+    fn from_key(store_key: &SecretBytes) -> Result<Self> {
+        let mut audit_key = SecretBytes::zeroed(32)?;
+        derive(store_key.expose(), AUDIT_LABEL, audit_key.expose_mut())?;
+        Ok(Self { audit_key })
+    }
+}
+
+impl Claims {
+    fn compare(&self, kek: &str, account: &str) -> Result<()> {
+        let differs = |what: &str, stored: &str, configured: &str| {
+            Err(Error::configuration(format!(
+                "the store was made for {what} {stored}, and the configuration says {configured}: \
+                 nothing was read or written; correct the configuration, or point it at another \
+                 store"
+            )))
+        };
+        if self.format > FORMAT_VERSION {
+            return Err(Error::unsupported(format!(
+                "the store has format {}, and this build knows {FORMAT_VERSION}: use a newer release",
+                self.format
+            )));
+        }
+        if self.account != account {
+            return differs("account", &self.account, account);
+        }
+        if self.kek != kek {
+            return differs("KEK", &self.kek, kek);
+        }
+        Ok(())
+    }
+}
+
+fn split(value: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (length, rest) = value.split_first_chunk::<2>()?;
+    let (claims, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    let (mac, record) = rest.split_at_checked(MAC_BYTES)?;
+    Some((claims, mac, record))
+}
+
+fn mac(store_key: &SecretBytes, claims: &[u8]) -> Result<Hmac<Sha256>> {
+    let mut key = SecretBytes::zeroed(32)?;
+    derive(store_key.expose(), MAC_LABEL, key.expose_mut())?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose())
+        .map_err(|_| Error::internal("HMAC takes keys of any length"))?;
+    mac.update(claims);
+    Ok(mac)
+}
+
+fn damaged() -> Error {
+    Error::tampered("the store's identity is damaged or forged")
+}

@@ -1,0 +1,146 @@
+//! The envelope: a fresh DEK encrypts one version of a secret, a KEK wraps the
+//! DEK, and both are bound to whom the secret belongs to.
+//!
+//! [`seal`] and [`Record`] work on bytes; [`EnvelopeStore`] keeps those bytes in
+//! a [`RecordStore`](crate::RecordStore). The byte format is defined in
+//! `FORMAT.md` beside this file.
+
+pub mod aead;
+mod format;
+mod head;
+mod identity;
+mod keys;
+mod store;
+
+use hmac::digest::Digest;
+use sha2::Sha256;
+use strongroom_guard::SecretBytes;
+use subtle::ConstantTimeEq;
+
+pub use self::aead::Suite;
+pub use self::format::{Header, MAX_PRELUDE_BYTES, MAX_WRAPS, Record};
+pub use self::store::{EnvelopeOptions, EnvelopeStore};
+use self::aead::{KEY_BYTES, NONCE_BYTES, TAG_BYTES};
+use self::format::{COMMITMENT_BYTES, begin_record};
+use crate::context::EncryptionContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::random;
+use crate::wrapper::{Dek, KeyWrapper, WrappedDek};
+
+/// Seals `plaintext` under a fresh DEK into the bytes of a record. The DEK is
+/// returned for what else is bound to it; it must not seal anything more.
+pub async fn seal(
+    wrapper: &dyn KeyWrapper,
+    context: &EncryptionContext,
+    header: &Header,
+    plaintext: &[u8],
+) -> Result<(Vec<u8>, Dek)> {
+    let (dek, wrap) = wrapper.generate(context).await?;
+    let record = seal_with(&dek, &[wrap], context, header, plaintext)?;
+    Ok((record, dek))
+}
+
+/// Seals `plaintext` under `dek`, which must never have sealed anything.
+///
+/// The plaintext is encrypted in place within the record's buffer: outside of
+/// guarded memory it stands only between two instructions of this call.
+pub fn seal_with(
+    dek: &Dek,
+    wraps: &[WrappedDek<'_>],
+    context: &EncryptionContext,
+    header: &Header,
+    plaintext: &[u8],
+) -> Result<Vec<u8>> {
+    let nonce = random::array::<NONCE_BYTES>()?;
+    seal_with_nonce(dek, &nonce, wraps, context, header, plaintext)
+}
+
+/// For test vectors: everybody else gets a random nonce.
+fn seal_with_nonce(
+    dek: &Dek,
+    nonce: &[u8; NONCE_BYTES],
+    wraps: &[WrappedDek<'_>],
+    context: &EncryptionContext,
+    header: &Header,
+    plaintext: &[u8],
+) -> Result<Vec<u8>> {
+    let aad = header.aad(context);
+    let tail_bytes = NONCE_BYTES + plaintext.len() + TAG_BYTES + COMMITMENT_BYTES;
+    let mut record = begin_record(header, wraps, tail_bytes)?;
+    record.extend_from_slice(nonce);
+    let start = record.len();
+    record.extend_from_slice(plaintext);
+    let tag = header.suite.seal_detached(dek.expose(), nonce, &aad, &mut record[start..])?;
+    record.extend_from_slice(&tag);
+    record.extend_from_slice(&commitment(dek, nonce, &tag, &aad));
+    Ok(record)
+}
+
+impl Record<'_> {
+    /// Unwraps the record's DEK: the wraps are tried in order, and the first
+    /// one's error is returned when none can be had.
+    pub async fn unwrap(&self, wrapper: &dyn KeyWrapper, context: &EncryptionContext) -> Result<Dek> {
+        let mut first_error = None;
+        for wrapped in self.wraps() {
+            match wrapper.unwrap(&wrapped, context).await {
+                Ok(dek) => return Ok(dek),
+                // A wrap that was altered stays an alarm even if another opens.
+                Err(error) if error.kind() == ErrorKind::Tampered => return Err(error),
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| Error::tampered("the record holds no wrapped DEK")))
+    }
+
+    /// Decrypts into guarded memory, after the commitment has shown that `dek`
+    /// is the one key which this record was sealed with.
+    pub fn open_with(&self, dek: &Dek, context: &EncryptionContext) -> Result<SecretBytes> {
+        let aad = self.header().aad(context);
+        let expected = commitment(dek, self.nonce, self.tag, &aad);
+        if !bool::from(expected.ct_eq(self.commitment)) {
+            return Err(Error::tampered(
+                "the record was altered, or belongs to another name, version or scope",
+            ));
+        }
+        let suite = self.header().suite;
+        suite.open_detached(dek.expose(), self.nonce, &aad, self.ciphertext, self.tag)
+    }
+
+    /// Unwraps the DEK and decrypts.
+    pub async fn open(
+        &self,
+        wrapper: &dyn KeyWrapper,
+        context: &EncryptionContext,
+    ) -> Result<SecretBytes> {
+        let dek = self.unwrap(wrapper, context).await?;
+        self.open_with(&dek, context)
+    }
+}
+
+const COMMITMENT_LABEL: &[u8; 24] = b"strongroom commitment v1";
+
+/// The CTX construction of J. Chan and P. Rogaway, "On Committing Authenticated
+/// Encryption" (ESORICS 2022, <https://eprint.iacr.org/2022/1260>): a hash of
+/// key, nonce, associated data and tag commits to all of them, so that no
+/// record opens under two keys (the "invisible salamander" and partitioning
+/// oracle attacks on GCM and Poly1305).
+///
+/// The hash is SHA-256 on a prefix-free encoding, fixed-size parts first, then
+/// the length of the rest; for such an encoding the Merkle-Damgard construction
+/// behaves as a random oracle (Coron, Dodis, Malinaud, Puniya, CRYPTO 2005).
+fn commitment(
+    dek: &Dek,
+    nonce: &[u8; NONCE_BYTES],
+    tag: &[u8; TAG_BYTES],
+    aad: &[u8],
+) -> [u8; COMMITMENT_BYTES] {
+    debug_assert_eq!(dek.expose().len(), KEY_BYTES);
+    let mut hash = Sha256::new();
+    hash.update(COMMITMENT_LABEL);
+    hash.update(dek.expose());
+    hash.update(nonce);
+    hash.update(tag);
+    hash.update((aad.len() as u64).to_le_bytes());
+    hash.update(aad);
+    hash.finalize().into()
+}

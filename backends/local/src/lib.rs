@@ -1,1 +1,3 @@
 //! The embedded backend.
+
+pub mod records;

@@ -7,18 +7,21 @@
 pub mod audit;
 pub mod clock;
 pub mod context;
+pub mod engine;
 pub mod envelope;
 pub mod error;
 pub mod memory;
 pub mod name;
 pub mod random;
 pub mod record;
+pub mod rollback;
 pub mod secret;
 pub mod store;
 pub mod wrapper;
 
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use context::EncryptionContext;
+pub use engine::Engine;
 pub use envelope::{EnvelopeOptions, EnvelopeStore, Suite};
 pub use error::{Error, ErrorKind, Result};
 pub use name::{Scope, SecretName};

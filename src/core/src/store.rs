@@ -127,6 +127,13 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     /// What the store can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// A number that grows with every version of a secret, where this store's
+    /// versions have one. It orders versions and means nothing else.
+    fn version_order(&self, version: &Version) -> Option<u64> {
+        let _ = version;
+        None
+    }
+
     /// Writes a new version of `name`.
     async fn put(
         &self,

@@ -150,9 +150,11 @@ mod rust_crypto {
     ) -> Option<[u8; TAG_BYTES]> {
         let nonce = nonce.into();
         let tag = match suite {
-            Suite::Aes256Gcm => Aes256Gcm::new_from_slice(key)
-                .ok()?
-                .encrypt_inout_detached(nonce, aad, buffer.into()),
+            Suite::Aes256Gcm => Aes256Gcm::new_from_slice(key).ok()?.encrypt_inout_detached(
+                nonce,
+                aad,
+                buffer.into(),
+            ),
             Suite::ChaCha20Poly1305 => ChaCha20Poly1305::new_from_slice(key)
                 .ok()?
                 .encrypt_inout_detached(nonce, aad, buffer.into()),
@@ -172,9 +174,9 @@ mod rust_crypto {
         let (nonce, tag) = (nonce.into(), tag.into());
         let buffer = aes_gcm::aead::inout::InOutBuf::new(ciphertext, out).ok()?;
         match suite {
-            Suite::Aes256Gcm => Aes256Gcm::new_from_slice(key)
-                .ok()?
-                .decrypt_inout_detached(nonce, aad, buffer, tag),
+            Suite::Aes256Gcm => {
+                Aes256Gcm::new_from_slice(key).ok()?.decrypt_inout_detached(nonce, aad, buffer, tag)
+            }
             Suite::ChaCha20Poly1305 => ChaCha20Poly1305::new_from_slice(key)
                 .ok()?
                 .decrypt_inout_detached(nonce, aad, buffer, tag),
@@ -185,9 +187,7 @@ mod rust_crypto {
 
 #[cfg(feature = "aws-lc-rs")]
 mod aws_lc {
-    use aws_lc_rs::aead::{
-        AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
-    };
+    use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
     use super::{NONCE_BYTES, Suite, TAG_BYTES};
 

@@ -18,10 +18,10 @@ use strongroom_guard::SecretBytes;
 use subtle::ConstantTimeEq;
 
 pub use self::aead::Suite;
-pub use self::format::{Header, MAX_PRELUDE_BYTES, MAX_WRAPS, Record};
-pub use self::store::{EnvelopeOptions, EnvelopeStore};
 use self::aead::{KEY_BYTES, NONCE_BYTES, TAG_BYTES};
 use self::format::{COMMITMENT_BYTES, begin_record};
+pub use self::format::{Header, MAX_PRELUDE_BYTES, MAX_WRAPS, Record};
+pub use self::store::{EnvelopeOptions, EnvelopeStore};
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random;
@@ -79,7 +79,11 @@ fn seal_with_nonce(
 impl Record<'_> {
     /// Unwraps the record's DEK: the wraps are tried in order, and the first
     /// one's error is returned when none can be had.
-    pub async fn unwrap(&self, wrapper: &dyn KeyWrapper, context: &EncryptionContext) -> Result<Dek> {
+    pub async fn unwrap(
+        &self,
+        wrapper: &dyn KeyWrapper,
+        context: &EncryptionContext,
+    ) -> Result<Dek> {
         let mut first_error = None;
         for wrapped in self.wraps() {
             match wrapper.unwrap(&wrapped, context).await {

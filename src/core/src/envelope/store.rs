@@ -18,9 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::{Scope, SecretName};
 use crate::record::{Batch, Precondition, RecordStore, Revision};
 use crate::secret::{Kind, Listing, Secret, Version, VersionInfo};
-use crate::store::{
-    Capabilities, Expect, Page, PageRequest, PutOptions, SecretStore, Select,
-};
+use crate::store::{Capabilities, Expect, Page, PageRequest, PutOptions, SecretStore, Select};
 use crate::wrapper::{Dek, KeyWrapper};
 
 /// How often a put that meets other writers begins anew, before it gives up.
@@ -293,6 +291,10 @@ impl SecretStore for EnvelopeStore {
         }
     }
 
+    fn version_order(&self, version: &Version) -> Option<u64> {
+        number(version).ok()
+    }
+
     async fn put(
         &self,
         name: &SecretName,
@@ -346,7 +348,8 @@ impl SecretStore for EnvelopeStore {
         let place = self.place("list versions of", name);
         let listing = async {
             self.existing_head(name).await?;
-            let after = page.after.as_ref().map(|after| Version::new(after.as_str())).transpose()?;
+            let after =
+                page.after.as_ref().map(|after| Version::new(after.as_str())).transpose()?;
             let after = after.map(|after| number(&after)).transpose()?;
             let after = after.map(|after| keys::version(name, after));
             let prefix = keys::versions(name);

@@ -1,0 +1,158 @@
+//! Comparing a store with its audit log: a store that was set back as a whole
+//! to an older state is internally sound, and only the log knows better.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::audit::{Line, Phase};
+use crate::error::Result;
+use crate::name::Scope;
+use crate::secret::{Listing, Version};
+use crate::store::{PageRequest, SecretStore};
+
+const PAGE: usize = 1000;
+
+/// What the log says a store holds, gathered line by line from
+/// [`audit::verify`](crate::audit::verify). It keeps some hundred bytes for
+/// each name in the log.
+#[derive(Debug, Default)]
+pub struct Expected {
+    secrets: BTreeMap<(String, String), Track>,
+}
+
+/// What the lines about one secret say.
+#[derive(Debug, Default)]
+struct Track {
+    state: State,
+    /// The newest version that a put returned.
+    latest: Option<Version>,
+    /// Changes that may have happened, because they failed in an outage or were
+    /// never seen to end, as after a crash.
+    unsettled: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Absent,
+    Live,
+    Deleted,
+}
+
+/// One difference between a store and its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The scope of the secret.
+    pub scope: String,
+    /// Its identifier there.
+    pub name: String,
+    /// What is wrong, and what it means.
+    pub finding: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}: {}", self.name, self.scope, self.finding)
+    }
+}
+
+impl Expected {
+    /// Takes in the next line of the log of `store`.
+    pub fn visit(&mut self, store: &dyn SecretStore, line: &Line) {
+        let is_change = matches!(line.operation.as_str(), "put" | "delete" | "restore" | "purge");
+        let (Some(scope), Some(name), true) = (&line.scope, &line.name, is_change) else { return };
+        let track = self.secrets.entry((scope.clone(), name.clone())).or_default();
+        if line.phase == Phase::Intent {
+            track.unsettled += 1;
+            return;
+        }
+        match line.outcome.as_deref() {
+            Some("ok") => {}
+            // The backend did not say whether it happened.
+            Some("unavailable" | "throttled" | "internal") => return,
+            _ => {
+                track.unsettled = track.unsettled.saturating_sub(1);
+                return;
+            }
+        }
+        track.unsettled = track.unsettled.saturating_sub(1);
+        track.state = match line.operation.as_str() {
+            "delete" => State::Deleted,
+            "purge" => State::Absent,
+            _ => State::Live,
+        };
+        // Lines of concurrent puts may stand in either order; versions do not.
+        let version = line.version.as_ref().and_then(|text| Version::new(text.as_str()).ok());
+        if let Some(version) = version.filter(|_| line.operation == "put") {
+            let known = track.latest.as_ref().and_then(|latest| store.version_order(latest));
+            if known.is_none() || store.version_order(&version) >= known {
+                track.latest = Some(version);
+            }
+        }
+    }
+
+    /// Compares with what `store` holds now. Nobody may write meanwhile.
+    pub async fn compare(mut self, store: &dyn SecretStore) -> Result<Vec<Difference>> {
+        let mut differences = Vec::new();
+        let scopes: BTreeSet<_> = self.secrets.keys().map(|(scope, _)| scope.clone()).collect();
+        for text in scopes {
+            let scope: Scope = text.parse()?;
+            let mut page = PageRequest::first(PAGE);
+            loop {
+                let found = store.list(&scope, true, &page).await?;
+                for item in &found.items {
+                    let key = (text.clone(), item.name.id().to_owned());
+                    let track = self.secrets.remove(&key).unwrap_or_default();
+                    differences.extend(difference(key, track.stored(store, item)));
+                }
+                match found.next {
+                    Some(next) => page.after = Some(next),
+                    None => break,
+                }
+            }
+        }
+        let missing = self.secrets.into_iter();
+        differences.extend(missing.filter_map(|(key, track)| difference(key, track.missing())));
+        Ok(differences)
+    }
+}
+
+fn difference((scope, name): (String, String), finding: Option<String>) -> Option<Difference> {
+    finding.map(|finding| Difference { scope, name, finding })
+}
+
+impl Track {
+    /// What is wrong with a secret that the store has.
+    fn stored(&self, store: &dyn SecretStore, item: &Listing) -> Option<String> {
+        let stored = if item.deleted.is_some() { State::Deleted } else { State::Live };
+        let order = |version: &Version| store.version_order(version);
+        if let Some(latest) = &self.latest {
+            let (logged, found) = (order(latest), order(&item.latest));
+            if found < logged {
+                return Some(format!(
+                    "version {latest} was written and the store ends at {}: it was set back",
+                    item.latest
+                ));
+            }
+        }
+        if self.unsettled > 0 {
+            return None;
+        }
+        if self.latest.as_ref() != Some(&item.latest) {
+            return Some(format!("version {} was written without the log", item.latest));
+        }
+        match (self.state, stored) {
+            (logged, stored) if logged == stored => None,
+            (State::Deleted, _) => Some("it was deleted and is live again: set back".to_owned()),
+            (State::Absent, _) => Some("it was purged and is there again: set back".to_owned()),
+            _ => Some("it was deleted without the log".to_owned()),
+        }
+    }
+
+    /// What is wrong with a secret that the store does not have. A deleted one
+    /// may be past its recovery window.
+    fn missing(&self) -> Option<String> {
+        (self.state == State::Live && self.unsettled == 0)
+            .then(|| "it was written and is not in the store: set back, or removed".to_owned())
+    }
+}

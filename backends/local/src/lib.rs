@@ -1,3 +1,4 @@
 //! The embedded backend.
 
+pub mod kek;
 pub mod records;

@@ -234,6 +234,15 @@ pub fn parse_line(bytes: &[u8]) -> Result<Parsed<'_>> {
     Ok(Parsed { line, hash, hashed })
 }
 
+/// Whether this may once have been a whole line: a torn one has neither the
+/// end of a line nor as much behind its hash field, and no single altered byte
+/// takes both from a whole one.
+pub(super) fn looks_whole(bytes: &[u8]) -> bool {
+    let field = HASH_FIELD.as_bytes();
+    let hash = bytes.windows(field.len()).rposition(|window| window == field);
+    bytes.ends_with(b"\"}") || hash.is_some_and(|at| bytes.len() - at >= SUFFIX_BYTES)
+}
+
 fn rfc3339(time: Timestamp) -> String {
     let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
     let civil = Civil::from_millisecond(millis).unwrap_or(Civil::MAX);
@@ -303,7 +312,7 @@ mod tests {
             good.replace("put", &"x".repeat(MAX_LINE_BYTES)),
         ];
         for line in bad {
-            assert!(parse_line(line.as_bytes()).is_err(), "{:.200}", line);
+            assert!(parse_line(line.as_bytes()).is_err(), "{line:.200}");
         }
         let mut binary = good.clone().into_bytes();
         binary[good.find("put").expect("there")] = 0xff;

@@ -179,7 +179,9 @@ impl AuditLog {
         state.buffer.clear();
         if let Some(fragment) = tail.torn {
             let line = Line::recovered(state.head.seq + 1, self.clock.now(), fragment);
-            state.buffer.push(b'\n');
+            if !tail.closed {
+                state.buffer.push(b'\n');
+            }
             self.write_line(state, &line)?;
         }
         Ok(())

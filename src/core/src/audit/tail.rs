@@ -8,7 +8,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::chain::{Chain, Head, to_hex};
-use super::line::{Fragment, MAX_LINE_BYTES, Parsed, parse_line};
+use super::line::{Fragment, MAX_LINE_BYTES, Parsed, looks_whole, parse_line};
 use super::unavailable;
 use crate::error::{Error, Result};
 
@@ -20,8 +20,10 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub(super) struct Tail {
     /// The last whole line.
     pub(super) head: Head,
-    /// What was torn after it. The newline is missing then.
+    /// What was torn after it.
     pub(super) torn: Option<Fragment>,
+    /// Whether a newline is the last byte.
+    pub(super) closed: bool,
 }
 
 /// Reads a file at places, and hashes parts of it in constant memory.
@@ -35,32 +37,38 @@ impl Source<'_> {
     /// not fit its chain is `Tampered`.
     pub(super) fn tail(&self, size: u64, chain: &Chain<'_>) -> Result<Tail> {
         if size == 0 {
-            return Ok(Tail { head: chain.genesis()?, torn: None });
+            return Ok(Tail { head: chain.genesis()?, torn: None, closed: true });
         }
-        if self.byte(size - 1)? == b'\n' {
-            let start = self.line_start(size - 1)?;
-            let head = self.checked(start, size - 1, chain)?.ok_or_else(|| self.tampered(start))?;
-            return Ok(Tail { head, torn: None });
+        let closed = self.byte(size - 1)? == b'\n';
+        let end = size - u64::from(closed);
+        let start = self.line_start(end)?;
+        if let Some(head) = self.checked(start, end, chain)? {
+            let torn = if closed { None } else { Some(self.fragment(end, end)?) };
+            return Ok(Tail { head, torn, closed });
         }
-        let start = self.line_start(size)?;
-        if let Some(head) = self.checked(start, size, chain)? {
-            return Ok(Tail { head, torn: Some(self.fragment(size, size)?) });
+        // A recovery that was cut behind its newline leaves a closed fragment.
+        if closed && (start == end || self.piece(start, end)?.is_some_and(|b| looks_whole(&b))) {
+            return Err(self.tampered(start));
         }
-        // Fragments never read as lines; what does, and is not chained, is no
-        // accident, and `checked` has refused it.
-        let mut end = start;
+        let (head, start) = self.before_torn(start, chain)?;
+        Ok(Tail { head, torn: Some(self.fragment(start, end)?), closed })
+    }
+
+    /// The last whole line before the fragment at `torn`, and where the torn
+    /// pieces begin. Fragments never read as lines; what does, and is not
+    /// chained, is no accident, and `checked` refuses it.
+    fn before_torn(&self, mut torn: u64, chain: &Chain<'_>) -> Result<(Head, u64)> {
         for _ in 0..MAX_TORN_PIECES {
-            if end == 0 {
-                let head = chain.genesis()?;
-                return Ok(Tail { head, torn: Some(self.fragment(0, size)?) });
+            if torn == 0 {
+                return Ok((chain.genesis()?, 0));
             }
-            let start = self.line_start(end - 1)?;
-            if let Some(head) = self.checked(start, end - 1, chain)? {
-                return Ok(Tail { head, torn: Some(self.fragment(end, size)?) });
+            let start = self.line_start(torn - 1)?;
+            if let Some(head) = self.checked(start, torn - 1, chain)? {
+                return Ok((head, torn));
             }
-            end = start;
+            torn = start;
         }
-        Err(self.tampered(end))
+        Err(self.tampered(torn))
     }
 
     /// The head that the piece `start..end` is; `None` if it is not a line.

@@ -79,6 +79,7 @@ impl Fixture {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as `open` takes it")]
 fn key() -> Option<SecretBytes> {
     Some(SecretBytes::copy_from(&KEY).expect("memory"))
 }
@@ -195,7 +196,7 @@ fn a_torn_line_stays_and_is_closed_by_the_next() {
         let kept = if end == whole.len() - 1 { 3 } else { 2 };
         assert_eq!((report.problem, report.lines, report.recovered), (None, kept + 2, 1));
         let lines = read(&fixture.path, Filter::default()).expect("readable");
-        assert_eq!(lines.map(|line| line.expect("a line")).count() as u64, kept + 2);
+        assert_eq!(lines.filter(Result::is_ok).count() as u64, kept + 2);
         // The fragment is covered by the line behind it.
         let mut bytes = fixture.bytes();
         bytes[end - 1] ^= 1;
@@ -319,7 +320,7 @@ fn a_full_device_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }
 
-/// The kernel itself writes a part of a line and then refuses: RLIMIT_FSIZE,
+/// The kernel itself writes a part of a line and then refuses: `RLIMIT_FSIZE`,
 /// with its signal ignored, does what a full disk does.
 #[test]
 fn a_real_short_write_is_taken_back() {
@@ -371,7 +372,7 @@ fn a_forked_child_opens_its_own() {
     match fork::fork().expect("fork") {
         fork::Fork::Child => {
             let refused = append(&log).is_err_and(|e| e.kind() == ErrorKind::Unavailable);
-            std::process::exit(if refused { 0 } else { 1 });
+            std::process::exit(i32::from(!refused));
         }
         fork::Fork::Parent(pid) => {
             assert_eq!(fork::waitpid(pid).expect("the child"), 0);
@@ -389,7 +390,7 @@ fn reading_filters_and_goes_on_behind_damage() {
     log.append(&Event::done("get", &actor).failed(ErrorKind::NotFound)).expect("a line");
     let count = |filter| {
         let lines = read(&fixture.path, filter).expect("readable");
-        lines.map(|line| line.expect("a line")).count()
+        lines.filter(Result::is_ok).count()
     };
     assert_eq!(count(Filter::default()), 4);
     assert_eq!(count(Filter { name: Some("db".into()), ..Filter::default() }), 3);

@@ -114,7 +114,7 @@ impl Drop for Block {
             Home::Slot(page) => pool::give_back(*page, self.start),
             Home::Own(mapping) => {
                 if let Some(mapping) = mapping.take() {
-                    pool::unmap(mapping);
+                    pool::give_back_large(mapping);
                 }
             }
         }

@@ -47,7 +47,11 @@ impl Mapping {
     pub(crate) fn locked(len: usize, secret_memory: SecretMemory) -> Result<Self, Refusal> {
         if secret_memory == SecretMemory::Auto && !NO_SECRET_MEMORY.load(Ordering::Relaxed) {
             match Self::secret(len) {
-                Err(Refusal::Other(_)) => NO_SECRET_MEMORY.store(true, Ordering::Relaxed),
+                Err(Refusal::Other(error)) => {
+                    if !is_passing(&error) {
+                        NO_SECRET_MEMORY.store(true, Ordering::Relaxed);
+                    }
+                }
                 decided => return decided,
             }
         }
@@ -202,6 +206,12 @@ pub(crate) fn lock_limit() -> Option<u64> {
     // SAFETY: the kernel fills the struct.
     let answer = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
     (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Whether the next attempt may fare better: no descriptor or no memory just now.
+fn is_passing(error: &Error) -> bool {
+    let Error::Os { source, .. } = error else { return false };
+    matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 fn failed(operation: &'static str) -> Refusal {

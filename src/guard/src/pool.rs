@@ -16,6 +16,10 @@ use crate::{Config, Error, Stats};
 const FIRST_REGION: usize = 16 << 10;
 /// Regions double up to this size.
 const LARGEST_REGION: usize = 1 << 20;
+/// The most bytes of large values' mappings that stay locked for the next ones.
+/// A mapping of 64 KiB costs 34 µs, in `memfd_secret` memory 260 µs, and whoever
+/// streams a file wants one again and again.
+const MAX_SPARE: usize = 1 << 20;
 
 /// The newest process's pool. It is never freed: a thread may be in it at any time,
 /// and a child must not touch its parent's mutex, which may have been held when the
@@ -38,6 +42,8 @@ struct State {
     /// Bytes and number of the large values' mappings.
     large: usize,
     mappings: usize,
+    /// Mappings of large values that are gone, wiped.
+    spare: Vec<Mapping>,
     memfd_secret: bool,
 }
 
@@ -77,14 +83,29 @@ pub(crate) fn give_back(page: PageId, start: NonNull<u8>) {
 }
 
 /// Takes back a large value's mapping of this process, wiped.
-pub(crate) fn unmap(mapping: Mapping) {
-    let (len, locked) = (mapping.len(), mapping.locked);
-    // Unmap first: until then the memory counts against the lock limit.
-    drop(mapping);
+pub(crate) fn give_back_large(mapping: Mapping) {
     let mut state = current().state();
     state.mappings -= 1;
-    state.large -= len;
-    state.forget(len, locked);
+    state.large -= mapping.len();
+    let mut excess = Vec::new();
+    if mapping.locked && mapping.len() <= MAX_SPARE {
+        state.spare.push(mapping);
+        let mut spare: usize = state.spare.iter().map(Mapping::len).sum();
+        while spare > MAX_SPARE {
+            let oldest = state.spare.remove(0);
+            spare -= oldest.len();
+            excess.push(oldest);
+        }
+    } else {
+        excess.push(mapping);
+    }
+    drop(state);
+    for mapping in excess {
+        let (len, locked) = (mapping.len(), mapping.locked);
+        // Until it is unmapped it counts against the lock limit.
+        drop(mapping);
+        current().state().forget(len, locked);
+    }
 }
 
 /// Sets the configuration, unless another is in force.
@@ -156,17 +177,23 @@ impl Pool {
         let error = loop {
             let room = self.config.max_locked_bytes.saturating_sub(state.locked);
             len = len.min(room - room % page_size());
-            if len == 0 {
-                break self.over_limit(page_size(), state);
-            }
-            match Mapping::locked(len, self.config.secret_memory) {
-                Ok(mapping) => return state.add_region(mapping),
-                Err(Refusal::LockLimit) if len > page_size() => {
-                    len = (len / 2).next_multiple_of(page_size());
+            let error = if len == 0 {
+                self.over_limit(page_size(), state)
+            } else {
+                match Mapping::locked(len, self.config.secret_memory) {
+                    Ok(mapping) => return state.add_region(mapping),
+                    Err(Refusal::LockLimit) if len > page_size() => {
+                        len = (len / 2).next_multiple_of(page_size());
+                        continue;
+                    }
+                    Err(Refusal::LockLimit) => lock_limit(len, state),
+                    Err(Refusal::Other(error)) => break error,
                 }
-                Err(Refusal::LockLimit) => break lock_limit(len, state),
-                Err(Refusal::Other(error)) => return Err(error),
+            };
+            if !state.release_unused() {
+                break error;
             }
+            len = FIRST_REGION.next_multiple_of(page_size());
         };
         if !self.config.accept_unguarded_memory {
             return Err(error);
@@ -178,44 +205,36 @@ impl Pool {
     /// A mapping for one value.
     fn large(&self, len: usize) -> Result<Mapping, Error> {
         let len = len.checked_next_multiple_of(page_size()).unwrap_or(usize::MAX);
-        loop {
-            // The mutex is not held across the system calls; the bytes are booked
-            // before, so that two threads together stay below the limit.
-            let mut state = self.state();
-            let mut error = if len > self.config.max_locked_bytes.saturating_sub(state.locked) {
+        let mut state = self.state();
+        if let Some(mapping) = state.take_spare(len) {
+            return Ok(mapping);
+        }
+        let error = loop {
+            let error = if len > self.config.max_locked_bytes.saturating_sub(state.locked) {
                 self.over_limit(len, &state)
             } else {
+                // The mutex is not held across the system calls; the bytes are
+                // booked before, so that two threads together stay below the limit.
                 state.locked += len;
                 drop(state);
                 let answer = Mapping::locked(len, self.config.secret_memory);
                 state = self.state();
                 state.locked -= len;
                 match answer {
-                    Ok(mapping) => {
-                        state.add_large(&mapping);
-                        return Ok(mapping);
-                    }
-                    Err(Refusal::Other(error)) => return Err(error),
+                    Ok(mapping) => return Ok(state.add_large(mapping)),
                     Err(Refusal::LockLimit) => lock_limit(len, &state),
+                    Err(Refusal::Other(error)) => break error,
                 }
             };
-            // What the slab holds and does not need may be what is missing.
-            if let Some(unused) = state.slab.remove_unused() {
-                state.forget(unused.len(), unused.locked);
-                state.next_region = FIRST_REGION;
-                continue;
+            // What is locked and not needed may be what is missing.
+            if !state.release_unused() {
+                break error;
             }
-            if self.config.accept_unguarded_memory {
-                match Mapping::unlocked(len) {
-                    Ok(mapping) => {
-                        state.add_large(&mapping);
-                        return Ok(mapping);
-                    }
-                    Err(other) => error = other,
-                }
-            }
+        };
+        if !self.config.accept_unguarded_memory {
             return Err(error);
         }
+        Mapping::unlocked(len).map(|mapping| state.add_large(mapping))
     }
 
     fn over_limit(&self, requested: usize, state: &State) -> Error {
@@ -232,6 +251,7 @@ impl State {
             unguarded: 0,
             large: 0,
             mappings: 0,
+            spare: Vec::new(),
             memfd_secret: false,
         }
     }
@@ -244,10 +264,31 @@ impl State {
         Ok(())
     }
 
-    fn add_large(&mut self, mapping: &Mapping) {
-        self.remember(mapping);
+    fn add_large(&mut self, mapping: Mapping) -> Mapping {
+        self.remember(&mapping);
         self.large += mapping.len();
         self.mappings += 1;
+        mapping
+    }
+
+    /// A spare mapping that is not much too large.
+    fn take_spare(&mut self, len: usize) -> Option<Mapping> {
+        let fits = |spare: &Mapping| spare.len() >= len && spare.len() / 2 <= len;
+        let place = self.spare.iter().position(fits)?;
+        let mapping = self.spare.swap_remove(place);
+        self.large += mapping.len();
+        self.mappings += 1;
+        Some(mapping)
+    }
+
+    /// Unmaps something that is locked for later use only, if there is any.
+    fn release_unused(&mut self) -> bool {
+        let Some(unused) = self.spare.pop().or_else(|| self.slab.remove_unused()) else {
+            return false;
+        };
+        self.forget(unused.len(), unused.locked);
+        self.next_region = FIRST_REGION;
+        true
     }
 
     fn remember(&mut self, mapping: &Mapping) {

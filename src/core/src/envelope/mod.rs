@@ -11,6 +11,8 @@ mod head;
 mod identity;
 mod keys;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use hmac::digest::Digest;
 use sha2::Sha256;

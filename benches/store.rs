@@ -1,0 +1,115 @@
+//! What the disk costs: durable puts alone and together, and a get among few
+//! and among many records. `STRONGROOM_BENCH_RECORDS` sets the largest number
+//! of records (1,000,000 unless it is set); the directory is `TMPDIR`'s.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures_executor::block_on;
+use futures_util::future::join_all;
+use strongroom_benches::name;
+use strongroom_core::{
+    Batch, EnvelopeOptions, EnvelopeStore, PutOptions, RecordStore, SecretBytes, SecretStore,
+    Select,
+};
+use strongroom_local::kek::LocalKek;
+use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
+
+fn open(kind: RecordStoreKind, dir: &Path) -> Arc<EnvelopeStore> {
+    let records = open_records(kind, dir, &RecordOptions::default()).expect("a record store");
+    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let options = EnvelopeOptions::default();
+    Arc::new(block_on(EnvelopeStore::create(records, kek, "acme", options)).expect("a store"))
+}
+
+fn value() -> SecretBytes {
+    SecretBytes::copy_from(&[0x5a; 1024]).expect("guarded memory")
+}
+
+/// One durable put at a time, and 64 that wait together for one sync.
+fn put(c: &mut Criterion) {
+    let mut group = c.benchmark_group("durable put of 1 KiB");
+    group.sample_size(20).measurement_time(Duration::from_secs(10));
+    for kind in RecordStoreKind::ALL {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = open(kind, dir.path());
+        let next = AtomicU64::new(0);
+        let put_one = || async {
+            let name = name(&format!("secret-{}", next.fetch_add(1, Ordering::Relaxed)));
+            store.put(&name, &value(), &PutOptions::default()).await.expect("put");
+        };
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(BenchmarkId::new("1 writer", kind), |b| b.iter(|| block_on(put_one())));
+        group.throughput(Throughput::Elements(64));
+        group.bench_function(BenchmarkId::new("64 writers", kind), |b| {
+            b.iter(|| block_on(join_all((0..64).map(|_| put_one()))));
+        });
+        // The floor: a file of ours, one write and one sync.
+        drop(store);
+    }
+    group.throughput(Throughput::Elements(1));
+    let mut file = tempfile::tempfile().expect("a file");
+    group.bench_function("write and fdatasync, no store", |b| {
+        b.iter(|| {
+            std::io::Write::write_all(&mut file, &[0x5a; 1200]).expect("written");
+            file.sync_data().expect("synced");
+        });
+    });
+    group.finish();
+}
+
+/// A get of one among 10 thousand, and among many.
+fn get(c: &mut Criterion) {
+    let most = std::env::var("STRONGROOM_BENCH_RECORDS").ok().and_then(|n| n.parse().ok());
+    let most: u64 = most.unwrap_or(1_000_000);
+    let mut group = c.benchmark_group("get of 1 KiB");
+    for kind in RecordStoreKind::ALL {
+        let dir = tempfile::tempdir().expect("a directory");
+        let records =
+            open_records(kind, dir.path(), &RecordOptions::default()).expect("a record store");
+        let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+        let options = EnvelopeOptions::default();
+        let store = EnvelopeStore::create(records.clone(), kek, "acme", options);
+        let store = block_on(store).expect("a store");
+        let mut filled = 0;
+        for count in [10_000, most] {
+            fill(&store, &*records, filled, count);
+            filled = count;
+            let mut at = 0;
+            group.bench_function(BenchmarkId::new(kind.as_str(), count), |b| {
+                b.iter(|| {
+                    // A stride coprime to the number of records visits all.
+                    at = (at + 7919) % count;
+                    let name = name(&format!("secret-{at}"));
+                    black_box(block_on(store.get(&name, &Select::Latest)).expect("get"))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Fills up in large groups of real puts, since a sync for each of a million
+/// would take minutes.
+fn fill(store: &EnvelopeStore, records: &dyn RecordStore, from: u64, to: u64) {
+    let started = Instant::now();
+    let value = value();
+    let mut at = from;
+    while at < to {
+        let batch = (at..(at + 2048).min(to)).map(|n| {
+            let name = name(&format!("secret-{n}"));
+            let value = &value;
+            async move { store.put(&name, value, &PutOptions::default()).await.expect("put") }
+        });
+        at += block_on(join_all(batch)).len() as u64;
+    }
+    block_on(records.commit(Batch::new())).expect("commit");
+    eprintln!("filled {from}..{to} in {:.1?}", started.elapsed());
+}
+
+criterion_group!(benches, put, get);
+criterion_main!(benches);

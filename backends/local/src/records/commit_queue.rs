@@ -18,8 +18,11 @@ use strongroom_core::{Batch, Error, Result};
 pub struct CommitStats {
     /// Commits that were answered, with whatever answer.
     pub commits: u64,
-    /// Groups that they were put into; each costs one sync.
+    /// Groups that they were put into.
     pub groups: u64,
+    /// Syncs that were asked of the kernel to make them durable; a group that
+    /// changes nothing needs none.
+    pub syncs: u64,
 }
 
 /// The part of a record store that changes it; lives on the queue's thread.
@@ -27,6 +30,9 @@ pub(super) trait GroupWriter: Send + 'static {
     /// Applies those batches of `group` whose preconditions hold, each wholly,
     /// in order, and makes them durable. Returns each batch's own verdict.
     fn commit_group(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, GroupError>;
+
+    /// How many syncs the groups have cost.
+    fn syncs(&self) -> u64;
 }
 
 /// Why a whole group failed.
@@ -57,6 +63,7 @@ struct Shared {
     wake: Condvar,
     commits: AtomicU64,
     groups: AtomicU64,
+    syncs: AtomicU64,
 }
 
 #[derive(Default)]
@@ -108,6 +115,7 @@ impl CommitQueue {
         CommitStats {
             commits: self.shared.commits.load(Ordering::Relaxed),
             groups: self.shared.groups.load(Ordering::Relaxed),
+            syncs: self.shared.syncs.load(Ordering::Relaxed),
         }
     }
 
@@ -156,6 +164,7 @@ impl Shared {
                 });
             self.commits.fetch_add(batches.len() as u64, Ordering::Relaxed);
             self.groups.fetch_add(1, Ordering::Relaxed);
+            self.syncs.store(writer.syncs(), Ordering::Relaxed);
             match outcome {
                 Ok(verdicts) => {
                     debug_assert_eq!(verdicts.len(), answers.len());

@@ -181,12 +181,13 @@ fn damaged() -> Error {
 struct Writer {
     records: Arc<Records>,
     last_revision: u64,
+    syncs: u64,
 }
 
 impl Writer {
     fn new(records: Arc<Records>) -> Result<Self> {
         let last_revision = records.last_revision()?;
-        Ok(Self { records, last_revision })
+        Ok(Self { records, last_revision, syncs: 0 })
     }
 
     fn commit(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, redb::Error> {
@@ -227,6 +228,7 @@ impl Writer {
         if self.last_revision == before {
             transaction.abort()?;
         } else {
+            self.syncs += 1;
             transaction.commit()?;
         }
         Ok(verdicts)
@@ -236,6 +238,10 @@ impl Writer {
 impl GroupWriter for Writer {
     fn commit_group(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, GroupError> {
         self.commit(group).map_err(|error| GroupError::Unknown(redb_error(error)))
+    }
+
+    fn syncs(&self) -> u64 {
+        self.syncs
     }
 }
 

@@ -244,6 +244,7 @@ fn remove_unfinished_snapshots(data: &Path) -> io::Result<()> {
 struct Writer {
     records: Arc<Records>,
     last_revision: u64,
+    syncs: u64,
 }
 
 /// A key's state while a group is put together: what the database holds, and
@@ -265,7 +266,7 @@ impl Pending<'_> {
 impl Writer {
     fn new(records: Arc<Records>) -> Result<Self> {
         let last_revision = records.last_revision()?;
-        Ok(Self { records, last_revision })
+        Ok(Self { records, last_revision, syncs: 0 })
     }
 
     fn pending<'a, 'b>(
@@ -337,12 +338,13 @@ impl Writer {
         Ok((verdicts, Some(out)))
     }
 
-    fn apply(&self, changes: sled::Batch) -> Result<()> {
+    fn apply(&mut self, changes: sled::Batch) -> Result<()> {
         {
             let _applying = self.records.applying.write().unwrap_or_else(PoisonError::into_inner);
             self.records.db.apply_batch(changes).map_err(write_error)?;
         }
         self.records.db.flush().map_err(write_error)?;
+        self.syncs += 1;
         self.records.log.0.sync_data().map_err(|e| write_error(sled::Error::Io(e)))
     }
 }
@@ -354,6 +356,10 @@ impl GroupWriter for Writer {
             self.apply(changes).map_err(GroupError::Unknown)?;
         }
         Ok(verdicts)
+    }
+
+    fn syncs(&self) -> u64 {
+        self.syncs
     }
 }
 

@@ -66,8 +66,9 @@ pub struct Stats {
 /// A forked child inherits them, and may set others before its own first secret.
 ///
 /// # Errors
-/// [`Error::AlreadyInUse`] when guarded memory works under a different
-/// configuration by now. The same configuration again is accepted.
+/// [`Error::AlreadyInUse`] when guarded memory works under a different configuration
+/// by now: an earlier call's, or the default with the first secret. The same
+/// configuration again is accepted.
 pub fn configure(config: Config) -> Result<(), Error> {
     pool::configure(config)
 }

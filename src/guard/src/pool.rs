@@ -114,21 +114,26 @@ pub(crate) fn configure(config: Config) -> Result<(), Error> {
     if pool.config == wanted { Ok(()) } else { Err(Error::AlreadyInUse) }
 }
 
-/// What this process's guarded memory holds.
+/// What this process's guarded memory holds. Asking does not fix the configuration.
 pub(crate) fn stats() -> Stats {
-    let pool = current();
-    let state = pool.state();
+    let generation = fork_generation();
+    // SAFETY: a pool that was published is never freed.
+    let newest = unsafe { POOL.load(Ordering::Acquire).as_ref() };
+    let config = newest.map(|pool| pool.config.clone()).unwrap_or_default();
     let mut answer = Stats {
-        locked_bytes: state.locked,
-        in_use_bytes: state.large,
-        unguarded_bytes: state.unguarded,
-        slabs: 0,
-        mappings: state.mappings,
-        memfd_secret: state.memfd_secret,
         lock_limit: mapping::lock_limit(),
-        max_locked_bytes: pool.config.max_locked_bytes,
+        max_locked_bytes: config.max_locked_bytes,
+        ..Stats::default()
     };
-    state.slab.count(&mut answer);
+    if let Some(pool) = newest.filter(|pool| pool.generation == generation) {
+        let state = &*pool.state();
+        answer.locked_bytes = state.locked;
+        answer.in_use_bytes = state.large + state.slab.in_use();
+        answer.unguarded_bytes = state.unguarded;
+        answer.slabs = state.slab.regions();
+        answer.mappings = state.mappings;
+        answer.memfd_secret = state.memfd_secret;
+    }
     answer
 }
 

@@ -8,7 +8,6 @@
 
 use std::ptr::NonNull;
 
-use crate::Stats;
 use crate::mapping::Mapping;
 
 /// The size of a slab page, whatever the kernel's is.
@@ -172,10 +171,14 @@ impl Slab {
         self.regions[number].take().map(|region| region.mapping)
     }
 
-    /// Adds what the slab holds to `stats`.
-    pub(crate) fn count(&self, stats: &mut Stats) {
-        stats.slabs += self.regions.iter().flatten().count();
-        stats.in_use_bytes += self.in_use;
+    /// Bytes of the slots that are handed out.
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use
+    }
+
+    /// The number of regions.
+    pub(crate) fn regions(&self) -> usize {
+        self.regions.iter().flatten().count()
     }
 
     fn page(&mut self, id: PageId) -> Option<&mut Page> {

@@ -209,11 +209,10 @@ impl KeyFile {
         fault::at(fault::Step::Create)?;
         let mut file =
             File::options().write(true).create_new(true).mode(0o600).open(&self.new_path)?;
-        if fault::at(fault::Step::Write).is_err() {
-            file.write_all(&bytes.expose()[..bytes.len() / 2])?;
-            return fault::at(fault::Step::Write).map(|()| unreachable!());
-        }
-        file.write_all(bytes.expose())?;
+        let (first_half, second_half) = bytes.expose().split_at(bytes.len() / 2);
+        file.write_all(first_half)?;
+        fault::at(fault::Step::Write)?;
+        file.write_all(second_half)?;
         fault::at(fault::Step::SyncFile)?;
         file.sync_all()?;
         Ok(Stamp::from(&file.metadata()?))
@@ -320,7 +319,8 @@ fn describe(path: &Path, what: &str, source: io::Error) -> Error {
 }
 
 /// Failures that a test injects into [`KeyFile::write`].
-mod fault {
+pub(super) mod fault {
+    #[cfg(not(test))]
     use std::io;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -353,25 +353,52 @@ mod fault {
 
         use super::Step;
 
-        thread_local! {
-            static FAULT: Cell<Option<(Step, bool)>> = const { Cell::new(None) };
+        /// Where to fail, and as what. With `crash` nothing is tidied up, as if
+        /// the process had died there.
+        #[derive(Clone, Copy)]
+        pub(in super::super::super) struct Fault {
+            pub(in super::super::super) step: Step,
+            pub(in super::super::super) errno: i32,
+            pub(in super::super::super) crash: bool,
         }
 
-        /// From now on writes of this thread fail at `step`. With `crash`
-        /// nothing is tidied up, as if the process had died there.
-        pub(in super::super::super) fn set(fault: Option<(Step, bool)>) {
+        thread_local! {
+            static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+        }
+
+        /// From now on the writes of this thread fail.
+        pub(in super::super::super) fn set(fault: Option<Fault>) {
             FAULT.set(fault);
         }
 
         pub(in super::super) fn at(step: Step) -> io::Result<()> {
             match FAULT.get() {
-                Some((at, _)) if at == step => Err(io::Error::from_raw_os_error(28)),
+                Some(fault) if fault.step == step => Err(io::Error::from_raw_os_error(fault.errno)),
                 _ => Ok(()),
             }
         }
 
         pub(in super::super) fn crashed() -> bool {
-            FAULT.get().is_some_and(|(_, crash)| crash)
+            FAULT.get().is_some_and(|fault| fault.crash)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_belongs_to_us_or_to_root() {
+        let problem = |owner, mode, regular| {
+            Facts { regular, mode, owner, us: 1000 }.problem(Path::new("/x/kek"))
+        };
+        assert_eq!(problem(1000, 0o100_600, true), None);
+        assert_eq!(problem(0, 0o100_400, true), None);
+        assert!(problem(1000, 0o100_600, false).unwrap().contains("regular"));
+        assert!(problem(1001, 0o100_600, true).unwrap().contains("chown 1000 /x/kek"));
+        for bit in [0o001, 0o002, 0o004, 0o010, 0o020, 0o040] {
+            assert!(problem(1000, 0o100_600 | bit, true).unwrap().contains("chmod 600 /x/kek"));
         }
     }
 }

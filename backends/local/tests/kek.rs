@@ -290,6 +290,28 @@ fn what_a_crash_left_behind_is_replaced_and_never_followed() {
 }
 
 #[test]
+fn the_protection_can_be_changed() {
+    let all = protections();
+    let next = [2, 0, 1, 1].map(|at| &all[at]);
+    let (_directory, path) = place();
+    let kek = LocalKek::create(&path, &all[1].0).unwrap();
+    let wrapped = wrap(&kek);
+    let mut before = &all[1].1;
+    for (protection, unlock) in next {
+        let other = LocalKek::open(&path, before).unwrap();
+        kek.protect(protection).unwrap();
+        assert!(opens(&LocalKek::open(&path, unlock).unwrap(), &wrapped));
+        assert!(opens(&other, &wrapped), "it had read the keys");
+        assert_eq!(kind(other.rotate()), ErrorKind::Unauthenticated, "{protection:?}");
+        kek.rotate().unwrap();
+        before = unlock;
+    }
+    assert_eq!(numbers(&LocalKek::open(&path, before).unwrap()), [1, 2, 3, 4, 5]);
+    let unsupported = LocalKek::in_memory().unwrap().protect(&Protection::Plain);
+    assert_eq!(kind(unsupported), ErrorKind::Unsupported);
+}
+
+#[test]
 fn inspection_needs_no_key() {
     let kinds = [ProtectionKind::Plain, ProtectionKind::Passphrase, ProtectionKind::Credential];
     for ((protection, _), kind) in protections().into_iter().zip(kinds) {

@@ -15,17 +15,26 @@ use super::{LocalKek, Options, format, in_file};
 const FIRST_RESERVATION: u64 = 64;
 const LARGEST_RESERVATION: u64 = 65_536;
 
+/// The key file, and the sealing that it had when it was read or written last.
 #[derive(Debug)]
 pub(super) struct Disk {
     pub(super) file: KeyFile,
-    pub(super) sealing: Sealing,
+    sealing: Mutex<Sealing>,
 }
 
 impl Disk {
+    pub(super) fn new(file: KeyFile, sealing: Sealing) -> Self {
+        Self { file, sealing: Mutex::new(sealing) }
+    }
+
     fn read(&self) -> Result<(Keyring, Stamp)> {
         let (bytes, stamp) = self.file.read()?;
-        let keyring = format::decode(bytes.expose(), &self.sealing);
+        let keyring = format::decode(bytes.expose(), &self.sealing());
         Ok((keyring.map_err(|error| in_file(&self.file, &error))?, stamp))
+    }
+
+    fn sealing(&self) -> MutexGuard<'_, Sealing> {
+        self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,41 +158,61 @@ impl LocalKek {
     }
 
     /// Reserves wraps, under a new version if `rotate` asks for one or none are
-    /// left under the current, and returns the current version's number. Memory
-    /// changes when the disk has.
+    /// left under the current, and returns the current version's number.
     fn change(&self, next_reservation: &mut u64, rotate: bool) -> Result<u32> {
         let now = self.options.clock.now();
         let limit = self.options.max_wraps_per_version;
+        let wanted = *next_reservation;
+        self.rewrite(next_reservation, None, |keyring| {
+            if rotate {
+                keyring.rotate(now)?;
+            }
+            let granted = keyring.reserve(wanted, limit);
+            if granted > 0 {
+                return Ok(granted);
+            }
+            keyring.rotate(now)?;
+            Ok(keyring.reserve(wanted, limit))
+        })?;
+        *next_reservation = (wanted * 2).min(LARGEST_RESERVATION);
+        Ok(self.current_number())
+    }
+
+    /// Seals the key file otherwise. What was left of the reservation lapses.
+    pub(super) fn reseal(&self, sealing: Sealing) -> Result<()> {
+        self.rewrite(&mut self.writer(), Some(sealing), |_| Ok(0))
+    }
+
+    /// Changes the key file under the lock, starting from what stands in it
+    /// now, and then memory. `change` returns how many wraps it reserved.
+    fn rewrite(
+        &self,
+        _writer: &mut u64,
+        resealed: Option<Sealing>,
+        change: impl FnOnce(&mut Keyring) -> Result<u64>,
+    ) -> Result<()> {
         let mut keyring = self.state().keyring.clone();
-        let locked = match &self.disk {
-            Some(disk) => {
-                let lock = disk.file.lock()?;
-                let (on_disk, _) = disk.read()?;
-                keyring = keyring.merged(&on_disk).map_err(|e| in_file(&disk.file, &e))?;
-                Some((disk, lock))
-            }
-            None => None,
+        let Some(disk) = &self.disk else {
+            let granted = change(&mut keyring)?;
+            self.set_state(State::new(keyring, granted, None));
+            return Ok(());
         };
-        if rotate {
-            keyring.rotate(now)?;
+        let lock = disk.file.lock()?;
+        let (on_disk, _) = disk.read()?;
+        keyring = keyring.merged(&on_disk).map_err(|e| in_file(&disk.file, &e))?;
+        let granted = change(&mut keyring)?;
+        let mut sealing = disk.sealing();
+        let bytes = format::encode(&keyring, resealed.as_ref().unwrap_or(&sealing))?;
+        let stamp = disk.file.replace(&lock, &bytes)?;
+        if let Some(resealed) = resealed {
+            *sealing = resealed;
         }
-        let mut granted = keyring.reserve(*next_reservation, limit);
-        if granted == 0 {
-            keyring.rotate(now)?;
-            granted = keyring.reserve(*next_reservation, limit);
-        }
-        let stamp = match locked {
-            Some((disk, lock)) => {
-                let bytes = format::encode(&keyring, &disk.sealing)?;
-                Some(disk.file.replace(&lock, &bytes)?)
-            }
-            None => None,
-        };
-        *next_reservation = (*next_reservation * 2).min(LARGEST_RESERVATION);
-        let state = State::new(keyring, granted, stamp);
-        let number = state.current.number;
+        self.set_state(State::new(keyring, granted, Some(stamp)));
+        Ok(())
+    }
+
+    fn set_state(&self, state: State) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
-        Ok(number)
     }
 
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {

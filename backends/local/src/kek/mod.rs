@@ -159,7 +159,7 @@ impl LocalKek {
         let keyring = Keyring::random(options.clock.now())?;
         let sealing = Sealing::create(protection, keyring.id())?;
         let stamp = file.create(&lock, &format::encode(&keyring, &sealing)?)?;
-        Ok(Self::new(keyring, Some((Disk { file, sealing }, stamp)), options))
+        Ok(Self::new(keyring, Some((Disk::new(file, sealing), stamp)), options))
     }
 
     /// Opens the key file at `path`.
@@ -184,7 +184,7 @@ impl LocalKek {
             Ok((format::decode(bytes.expose(), &sealing)?, sealing))
         });
         let (keyring, sealing) = opened.map_err(|error| in_file(&file, &error))?;
-        Ok(Self::new(keyring, Some((Disk { file, sealing }, stamp)), options))
+        Ok(Self::new(keyring, Some((Disk::new(file, sealing), stamp)), options))
     }
 
     /// A new KEK that ends with this value, and with it all that it wrapped.
@@ -216,6 +216,20 @@ impl LocalKek {
     /// number. When this returns, the key file holds it.
     pub fn rotate(&self) -> Result<u32> {
         self.add_version()
+    }
+
+    /// Protects the key file otherwise from now on, for instance by a new
+    /// passphrase. Other processes that have it open go on unwrapping, and must
+    /// open it again before they wrap. Old copies of the file stay as they are:
+    /// where the old passphrase leaked, rotate and rewrap as well.
+    ///
+    /// # Errors
+    /// `Unsupported` for a KEK that has no key file.
+    pub fn protect(&self, protection: &Protection) -> Result<()> {
+        if self.disk.is_none() {
+            return Err(Error::unsupported("a KEK in memory has no key file to protect"));
+        }
+        self.reseal(Sealing::create(protection, &self.id)?)
     }
 
     /// Every version, the oldest first.

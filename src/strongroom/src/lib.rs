@@ -1,1 +1,67 @@
-//! The facade.
+//! Strongroom, an embeddable secrets-manager engine.
+//!
+//! This is the crate that a program adds. It gives the whole public interface
+//! of the engine, and [`Config`], which turns one TOML file into an [`Engine`].
+//!
+//! # Manual
+//! A configuration says where records, key and audit log are. [`Config::create`]
+//! makes them, once; [`Config::open`] opens them from then on. Both return an
+//! [`Engine`], which puts and gets secrets by the names that are written in its
+//! scope: `account.NAME`, `org.NAME`, or `NAME` for a project.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let file = dir.path().join("strongroom.toml");
+//! use strongroom::{Config, OpenOptions, PutOptions, SecretBytes, Select};
+//!
+//! # futures_executor::block_on(async {
+//! std::fs::write(&file, "[scope]\naccount = \"acme\"\n")?;
+//! let config = Config::load(&file)?;
+//! let engine = config.create(OpenOptions::default()).await?;
+//!
+//! let value = SecretBytes::take(b"s3cret".to_vec())?;
+//! engine.put("account.db", &value, &PutOptions::default()).await?;
+//! drop(engine); // an embedded store serves one process at a time
+//!
+//! let engine = config.open(OpenOptions::default()).await?;
+//! let secret = engine.get("account.db", &Select::Latest).await?;
+//! assert!(secret.value.expose() == b"s3cret");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where things are
+//! Paths in a configuration are relative to its file. What it does not name lies
+//! beside it: `keys/local.kek`, `records`, `audit/audit.log`. [`Home`] knows
+//! where the command line keeps them.
+//!
+//! # Executors
+//! The engine needs no async runtime; its futures run on any executor. `create`
+//! and `open` read files, and a passphrase costs Argon2id a fraction of a second:
+//! on an executor with few threads, call them from a thread of their own.
+//!
+//! # Guarded memory
+//! The limits in `[memory]` count for the whole process, so `open` does not set
+//! them: call [`Config::configure_memory`] before the first secret exists, and
+//! [`guard::harden_process`] at the start of a program that is yours.
+//!
+//! # Features
+//! - `local` (default): the embedded backend, a random-key KEK and record stores
+//!   on sled and redb.
+//! - `aws-lc-rs`: seals and opens with AWS-LC; the same records.
+
+pub mod config;
+mod home;
+#[cfg(feature = "local")]
+mod open;
+
+pub use config::Config;
+pub use home::Home;
+#[cfg(feature = "local")]
+pub use open::OpenOptions;
+pub use strongroom_core::*;
+#[cfg(feature = "local")]
+pub use strongroom_local as local;

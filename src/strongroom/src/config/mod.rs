@@ -1,0 +1,362 @@
+//! The configuration: one TOML file, every key of which is documented in
+//! `strongroom.example.toml`.
+//!
+//! No secret stands in it: a passphrase is named as `env:NAME` or `file:PATH`.
+//! An unknown key is an error that names the nearest known one.
+
+mod parse;
+mod template;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use strongroom_core::guard;
+use strongroom_core::{Result, Scope, Suite};
+
+pub use self::template::NewConfig;
+pub use self::value::{SecretRef, parse_duration};
+use crate::Home;
+
+/// The record store of a configuration that does not name one.
+pub const DEFAULT_STORE: StoreType = StoreType::Sled;
+
+/// An example that contains every key, with what it means and its default.
+pub const EXAMPLE: &str = include_str!("../../strongroom.example.toml");
+
+/// A configuration, as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// The scope that names are read in.
+    pub scope: ScopeSection,
+    /// Where records are kept, and how.
+    pub store: StoreSection,
+    /// The key that wraps every DEK.
+    pub kek: KekSection,
+    /// The cache of a long-lived process.
+    pub cache: CacheSection,
+    /// The audit log.
+    pub audit: AuditSection,
+    /// Guarded memory.
+    pub memory: MemorySection,
+    /// The file that this was read from.
+    #[serde(skip)]
+    file: Option<PathBuf>,
+}
+
+/// `[scope]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ScopeSection {
+    /// The account. The store remembers it and refuses another.
+    pub account: String,
+    /// The org in the account.
+    pub org: Option<String>,
+    /// The project in the org.
+    pub project: Option<String>,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct StoreSection {
+    /// Which record store.
+    #[serde(rename = "type")]
+    pub kind: StoreType,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The most memory that it caches from the disk in, in bytes.
+    pub cache_bytes: usize,
+    /// How long a deleted secret can be restored.
+    #[serde(with = "value::duration")]
+    pub recovery_window: Duration,
+    /// The AEAD of new records; records of every suite are read.
+    #[serde(with = "value::suite")]
+    pub suite: Suite,
+    /// The longest value, in bytes.
+    pub max_value_bytes: usize,
+}
+
+/// The kinds of embedded record stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum StoreType {
+    /// A log-structured store of many files.
+    Sled,
+    /// A copy-on-write B-tree in one file.
+    Redb,
+}
+
+/// `[kek]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KekSection {
+    /// Which key wrapper.
+    #[serde(rename = "type")]
+    pub kind: KekType,
+    /// The key file of a local KEK.
+    pub key_file: PathBuf,
+    /// How the key file is protected.
+    pub protection: ProtectionType,
+    /// Where the passphrase is, for `protection = "passphrase"`. Without it
+    /// the caller is asked.
+    pub passphrase: Option<SecretRef>,
+    /// The name of the systemd credential, for `protection = "credential"`.
+    pub credential: Option<String>,
+}
+
+/// The kinds of key wrappers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum KekType {
+    /// A random key in a key file.
+    Local,
+}
+
+/// How a key file is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ProtectionType {
+    /// By its permissions alone.
+    None,
+    /// By a passphrase.
+    Passphrase,
+    /// By a systemd credential.
+    Credential,
+}
+
+/// `[cache]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CacheSection {
+    /// Whether values are cached, sealed, in memory.
+    pub enabled: bool,
+    /// How long an answer is fresh.
+    #[serde(with = "value::duration")]
+    pub ttl: Duration,
+    /// By which fraction of `ttl` expiries are spread.
+    #[serde(deserialize_with = "value::fraction")]
+    pub jitter: f64,
+    /// After which fraction of `ttl` a hit refreshes in the background.
+    #[serde(deserialize_with = "value::optional_fraction")]
+    pub refresh_ahead: Option<f64>,
+    /// The most bytes of values.
+    pub max_bytes: usize,
+    /// The most values.
+    pub max_entries: usize,
+    /// How long past its `ttl` an answer may be given, marked as stale, while
+    /// the backend does not answer.
+    #[serde(deserialize_with = "value::optional_duration::deserialize")]
+    pub max_stale: Option<Duration>,
+    /// How long the backend is waited for before a stale answer is given.
+    #[serde(with = "value::duration")]
+    pub stale_wait: Duration,
+    /// How long "there is no such secret" is remembered.
+    #[serde(with = "value::duration")]
+    pub negative_ttl: Duration,
+    /// After a failure, how long stale answers are given at once.
+    #[serde(with = "value::duration")]
+    pub retry_after: Duration,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AuditSection {
+    /// Whether operations are recorded.
+    pub enabled: bool,
+    /// The log file.
+    pub path: PathBuf,
+    /// Whether each line is on the disk before its operation answers.
+    pub sync: bool,
+}
+
+/// `[memory]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MemorySection {
+    /// The most bytes of locked memory.
+    pub max_locked_bytes: usize,
+    /// Whether to continue in memory that may be swapped out, once no more can
+    /// be locked.
+    pub accept_unguarded_memory: bool,
+    /// Whether to use memory that the kernel itself cannot map.
+    pub secret_memory: SecretMemoryType,
+}
+
+/// When `memfd_secret(2)` is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SecretMemoryType {
+    /// Where the kernel has it.
+    Auto,
+    /// Never.
+    Never,
+}
+
+impl Config {
+    /// The file that this was read from, if it was one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The scope that names are read in.
+    pub fn scope(&self) -> Result<Scope> {
+        let mut scope = Scope::account(&self.scope.account)?;
+        if let Some(org) = &self.scope.org {
+            scope = scope.org(org)?;
+        }
+        if let Some(project) = &self.scope.project {
+            scope = scope.project(project)?;
+        }
+        Ok(scope)
+    }
+
+    /// Where relative paths begin: at the file's directory.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""))
+    }
+
+    /// The record store's directory.
+    #[must_use]
+    pub fn store_path(&self) -> PathBuf {
+        self.base().join(&self.store.path)
+    }
+
+    /// The key file.
+    #[must_use]
+    pub fn key_path(&self) -> PathBuf {
+        self.base().join(&self.kek.key_file)
+    }
+
+    /// The audit log, unless there is none.
+    #[must_use]
+    pub fn audit_path(&self) -> Option<PathBuf> {
+        self.audit.enabled.then(|| self.base().join(&self.audit.path))
+    }
+
+    /// Whether `create` and `open` need a passphrase that the file does not
+    /// say where to find.
+    #[must_use]
+    pub fn asks_for_passphrase(&self) -> bool {
+        self.kek.protection == ProtectionType::Passphrase && self.kek.passphrase.is_none()
+    }
+
+    /// Sets the limits of guarded memory for the whole process, before its
+    /// first secret exists.
+    pub fn configure_memory(&self) -> Result<()> {
+        let mut limits = guard::Config::default();
+        limits.max_locked_bytes = self.memory.max_locked_bytes;
+        limits.accept_unguarded_memory = self.memory.accept_unguarded_memory;
+        limits.secret_memory = match self.memory.secret_memory {
+            SecretMemoryType::Auto => guard::SecretMemory::Auto,
+            SecretMemoryType::Never => guard::SecretMemory::Never,
+        };
+        Ok(guard::configure(limits)?)
+    }
+}
+
+impl StoreType {
+    /// The name in a configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sled => "sled",
+            Self::Redb => "redb",
+        }
+    }
+}
+
+impl ProtectionType {
+    /// The name in a configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Passphrase => "passphrase",
+            Self::Credential => "credential",
+        }
+    }
+}
+
+impl Default for ScopeSection {
+    fn default() -> Self {
+        Self { account: "default".into(), org: None, project: None }
+    }
+}
+
+impl Default for StoreSection {
+    fn default() -> Self {
+        let options = strongroom_core::EnvelopeOptions::default();
+        Self {
+            kind: DEFAULT_STORE,
+            path: Home::RECORDS.into(),
+            cache_bytes: 32 << 20,
+            recovery_window: options.recovery_window,
+            suite: options.suite,
+            max_value_bytes: options.max_value_bytes,
+        }
+    }
+}
+
+impl Default for KekSection {
+    fn default() -> Self {
+        Self {
+            kind: KekType::Local,
+            key_file: Home::KEY_FILE.into(),
+            protection: ProtectionType::None,
+            passphrase: None,
+            credential: None,
+        }
+    }
+}
+
+impl Default for CacheSection {
+    /// Off; where it is turned on, five minutes of 16 MiB.
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            ttl: Duration::from_mins(5),
+            jitter: 0.1,
+            refresh_ahead: None,
+            max_bytes: 16 << 20,
+            max_entries: 10_000,
+            max_stale: None,
+            stale_wait: Duration::from_millis(20),
+            negative_ttl: Duration::from_secs(1),
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for AuditSection {
+    fn default() -> Self {
+        Self { enabled: true, path: Home::AUDIT.into(), sync: false }
+    }
+}
+
+impl Default for MemorySection {
+    fn default() -> Self {
+        let limits = guard::Config::default();
+        Self {
+            max_locked_bytes: limits.max_locked_bytes,
+            accept_unguarded_memory: limits.accept_unguarded_memory,
+            secret_memory: SecretMemoryType::Auto,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Writing a configuration: the example, with some values filled in, so that
+//! every file that we write explains itself.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use strongroom_core::{Error, Result};
+
+use super::{EXAMPLE, ProtectionType, SecretRef, StoreType};
+use crate::Home;
+
+/// What is chosen when a configuration is first written.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NewConfig {
+    /// `[scope] account`
+    pub account: String,
+    /// `[store] type`
+    pub store: StoreType,
+    /// `[kek] protection`
+    pub protection: ProtectionType,
+    /// `[kek] passphrase`
+    pub passphrase: Option<SecretRef>,
+    /// `[kek] credential`
+    pub credential: Option<String>,
+}
+
+impl Default for NewConfig {
+    fn default() -> Self {
+        let config = super::Config::default();
+        Self {
+            account: config.scope.account,
+            store: config.store.kind,
+            protection: config.kek.protection,
+            passphrase: None,
+            credential: None,
+        }
+    }
+}
+
+impl NewConfig {
+    /// The text of a configuration for `home`, with every key explained. Files
+    /// below the configuration's own folder get relative paths, so that the
+    /// folder can be moved.
+    ///
+    /// # Errors
+    /// `Configuration` if a path of `home` is not UTF-8, which TOML needs.
+    pub fn to_text(&self, home: &Home) -> Result<String> {
+        let base = home.config.parent().unwrap_or(Path::new(""));
+        let path = |path: &Path| {
+            let short = path.strip_prefix(base).unwrap_or(path);
+            short.to_str().map(quoted).ok_or_else(|| {
+                let path = path.display();
+                Error::configuration(format!("{path} cannot stand in a configuration: not UTF-8"))
+            })
+        };
+        let mut values = vec![
+            ("scope", "account", quoted(&self.account)),
+            ("store", "type", quoted(self.store.as_str())),
+            ("store", "path", path(&home.records)?),
+            ("kek", "key_file", path(&home.key_file)?),
+            ("kek", "protection", quoted(self.protection.as_str())),
+            ("audit", "path", path(&home.audit)?),
+        ];
+        if let Some(reference) = &self.passphrase {
+            values.push(("kek", "passphrase", quoted(&reference.to_string())));
+        }
+        if let Some(credential) = &self.credential {
+            values.push(("kek", "credential", quoted(credential)));
+        }
+        Ok(fill(&values))
+    }
+}
+
+/// The example with other values: each of `values` is a section, a key and the
+/// TOML text of its value. A key that the example does not have is left out.
+#[must_use]
+fn fill(values: &[(&str, &str, String)]) -> String {
+    let mut section = "";
+    let mut out = String::with_capacity(EXAMPLE.len() + 256);
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+        }
+        let key = key_of(line);
+        let value = values.iter().find(|(s, k, _)| *s == section && Some(*k) == key);
+        match value {
+            Some((_, key, value)) => drop(writeln!(out, "{key} = {value}")),
+            None => drop(writeln!(out, "{line}")),
+        }
+    }
+    out
+}
+
+/// A text as TOML writes it.
+#[must_use]
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The key that a line sets, or that it would set if it were not switched off
+/// with a `#` directly before it.
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.strip_prefix('#').unwrap_or(line).split_once(" = ")?;
+    let good = |c: char| c.is_ascii_lowercase() || c == '_';
+    (!key.is_empty() && key.chars().all(good)).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::{Config, parse::known_keys};
+    use super::*;
+
+    fn all_switched_on() -> String {
+        let on = |line: &str| match key_of(line) {
+            Some(_) => line.strip_prefix('#').unwrap_or(line).to_owned(),
+            None => line.to_owned(),
+        };
+        EXAMPLE.lines().map(on).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_example_as_it_stands_is_the_default() {
+        assert_eq!(Config::parse(EXAMPLE).expect("the example parses"), Config::default());
+    }
+
+    #[test]
+    fn the_example_has_every_key_and_no_other() {
+        let table: toml::Table = all_switched_on().parse().expect("TOML");
+        let found: BTreeSet<_> = table
+            .iter()
+            .flat_map(|(section, keys)| {
+                let keys = keys.as_table().expect("a section").keys();
+                keys.map(move |key| (section.clone(), key.clone()))
+            })
+            .collect();
+        let known: BTreeSet<_> = known_keys()
+            .into_iter()
+            .flat_map(|(section, keys)| keys.iter().map(move |k| (section.into(), (*k).into())))
+            .collect();
+        assert_eq!(found, known);
+    }
+
+    #[test]
+    fn every_value_of_the_example_is_valid() {
+        // Passphrase and credential exclude each other.
+        for protection in ["passphrase", "credential"] {
+            let other = if protection == "passphrase" { "credential = " } else { "passphrase = " };
+            let text: Vec<_> = all_switched_on()
+                .lines()
+                .filter(|line| !line.starts_with(other))
+                .map(|line| {
+                    line.replace("protection = \"none\"", &format!("protection = \"{protection}\""))
+                })
+                .collect();
+            Config::parse(&text.join("\n")).expect(protection);
+        }
+    }
+
+    #[test]
+    fn values_are_filled_in_and_escaped() {
+        let account = "a\"\\b";
+        let text = fill(&[
+            ("store", "type", quoted("redb")),
+            ("scope", "org", quoted("ops")),
+            ("store", "path", quoted(account)),
+        ]);
+        let config = Config::parse(&text).expect("valid");
+        assert_eq!(config.store.kind, super::super::StoreType::Redb);
+        assert_eq!(config.scope.org.as_deref(), Some("ops"));
+        assert_eq!(config.store.path, std::path::Path::new(account));
+        assert_eq!(config.kek, Config::default().kek);
+    }
+}

@@ -1,0 +1,212 @@
+//! From a configuration to an engine on the embedded backend.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_core::audit::AuditLog;
+use strongroom_core::{
+    Engine, EnvelopeOptions, EnvelopeStore, Error, ErrorKind, RecordStore, Result, SecretBytes,
+    SystemClock,
+};
+use strongroom_local::kek::{LocalKek, PassphraseCost, Protection, Unlock, systemd_credential};
+use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
+
+use crate::config::{Config, ProtectionType, StoreType};
+
+/// How long to wait before looking again whether a store is free, at first and
+/// at most. Opening and closing a small store takes some 10 ms.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// What a configuration does not say.
+#[derive(Debug, Default)]
+pub struct OpenOptions {
+    /// The passphrase of the key file, where the configuration says that there
+    /// is one and not where.
+    pub passphrase: Option<SecretBytes>,
+    /// How long to wait while another process has the store open.
+    pub wait: Duration,
+}
+
+impl Config {
+    /// Makes the key file, the store and the audit log, and opens them. What an
+    /// interrupted `create` has left is completed.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is a store already; nothing is changed.
+    pub async fn create(&self, options: OpenOptions) -> Result<Engine> {
+        let store = Arc::new(self.create_store(options).await?);
+        self.engine(store)
+    }
+
+    /// Opens what [`create`](Self::create) made.
+    ///
+    /// # Errors
+    /// - `Configuration`: there is no store, or it was made for another account
+    ///   or KEK, or the key file can be accessed by others.
+    /// - `Unavailable`: another process has the store open, longer than
+    ///   [`OpenOptions::wait`].
+    /// - `KeyUnavailable`, `Unauthenticated`: there is no key file, or the
+    ///   passphrase does not open it.
+    /// - `Tampered`: the identity of the store, the key file or the last line of
+    ///   the audit log was altered.
+    pub async fn open(&self, options: OpenOptions) -> Result<Engine> {
+        let store = Arc::new(self.open_store(options).await?);
+        self.engine(store)
+    }
+
+    /// The store alone, without names and audit log: for a program that builds
+    /// its own [`Engine`], or has to look at a log that does not open.
+    pub async fn open_store(&self, options: OpenOptions) -> Result<EnvelopeStore> {
+        self.check_places()?;
+        let path = self.store_path();
+        if !path.is_dir() {
+            // Opening would create it, and an empty store in a wrong place is
+            // a puzzle to whoever finds it.
+            return Err(Error::configuration(format!(
+                "there is no store at {}: initialize it first, or correct the configuration",
+                path.display()
+            )));
+        }
+        let kek = LocalKek::open(self.key_path(), &self.unlock(options.passphrase)?)?;
+        let records = self.records(options.wait).await?;
+        let account = &self.scope.account;
+        EnvelopeStore::open(records, Arc::new(kek), account, self.envelope_options()).await
+    }
+
+    async fn create_store(&self, options: OpenOptions) -> Result<EnvelopeStore> {
+        self.check_places()?;
+        let key_path = self.key_path();
+        let kek = if key_path.symlink_metadata().is_ok() {
+            LocalKek::open(&key_path, &self.unlock(options.passphrase)?)?
+        } else {
+            LocalKek::create(&key_path, &self.protection(options.passphrase)?)?
+        };
+        let records = self.records(options.wait).await?;
+        let account = &self.scope.account;
+        EnvelopeStore::create(records, Arc::new(kek), account, self.envelope_options()).await
+    }
+
+    /// `store` with names and the audit log.
+    fn engine(&self, store: Arc<EnvelopeStore>) -> Result<Engine> {
+        if self.cache.enabled {
+            return Err(Error::unsupported("[cache] enabled = true: not in this release"));
+        }
+        let scope = self.scope()?;
+        let Some(path) = self.audit_path() else { return Ok(Engine::new(store, scope)) };
+        let log = AuditLog::open(path, Some(store.audit_key()?), SystemClock::shared())?;
+        let log = log.synced(self.audit.sync);
+        Ok(Engine::new(store, scope).with_audit(Arc::new(log)))
+    }
+
+    /// Opens the record store, and waits while another process has it.
+    async fn records(&self, wait: Duration) -> Result<Arc<dyn RecordStore>> {
+        let kind = match self.store.kind {
+            StoreType::Sled => RecordStoreKind::Sled,
+            StoreType::Redb => RecordStoreKind::Redb,
+        };
+        let options = RecordOptions::default().with_cache_bytes(self.store.cache_bytes);
+        let clock = SystemClock::shared();
+        let mut pause = FIRST_LOOK;
+        loop {
+            let error = match open_records(kind, &self.store_path(), &options) {
+                Err(error) if error.kind() == ErrorKind::Unavailable => error,
+                answer => return answer,
+            };
+            let left = wait.saturating_sub(clock.monotonic());
+            if left.is_zero() || !error.is_retryable() {
+                return Err(error);
+            }
+            clock.sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LAST_LOOK);
+        }
+    }
+
+    fn envelope_options(&self) -> EnvelopeOptions {
+        EnvelopeOptions {
+            suite: self.store.suite,
+            recovery_window: self.store.recovery_window,
+            max_value_bytes: self.store.max_value_bytes,
+        }
+    }
+
+    fn protection(&self, passphrase: Option<SecretBytes>) -> Result<Protection> {
+        Ok(match self.unlock(passphrase)? {
+            Unlock::Passphrase(passphrase) => {
+                Protection::Passphrase { passphrase, cost: PassphraseCost::RECOMMENDED }
+            }
+            Unlock::Credential(credential) => Protection::Credential(credential),
+            _ => Protection::Plain,
+        })
+    }
+
+    fn unlock(&self, passphrase: Option<SecretBytes>) -> Result<Unlock> {
+        Ok(match self.kek.protection {
+            ProtectionType::None => Unlock::Plain,
+            ProtectionType::Passphrase => match (&self.kek.passphrase, passphrase) {
+                (Some(reference), _) => Unlock::Passphrase(reference.read(self.base())?),
+                (None, Some(passphrase)) => Unlock::Passphrase(passphrase),
+                (None, None) => {
+                    return Err(Error::configuration(
+                        "the key file is protected by a passphrase and nobody can be asked for \
+                         it: set [kek] passphrase to env:NAME or file:PATH",
+                    ));
+                }
+            },
+            ProtectionType::Credential => Unlock::Credential(systemd_credential(
+                self.kek.credential.as_deref().unwrap_or(""),
+            )?),
+        })
+    }
+
+    /// Key and records must not be copied together by whoever copies the
+    /// records, such as a backup.
+    fn check_places(&self) -> Result<()> {
+        let (key, records) = (real(&self.key_path())?, real(&self.store_path())?);
+        if key.starts_with(&records) {
+            return Err(Error::configuration(format!(
+                "the key file {} lies in the records' directory {}: who copies that has both; \
+                 put the key elsewhere",
+                key.display(),
+                records.display()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The path without links and `..`, as far as it exists; `..` in the rest is
+/// taken by its letters.
+fn real(path: &Path) -> Result<PathBuf> {
+    let unusable = |e: io::Error| {
+        Error::configuration(format!("{} is not a usable path: {e}", path.display())).with_source(e)
+    };
+    let absolute = std::path::absolute(path).map_err(unusable)?;
+    let mut rest = Vec::new();
+    let mut existing = absolute.as_path();
+    loop {
+        match existing.canonicalize() {
+            Ok(mut found) => {
+                for part in rest.iter().rev() {
+                    match part {
+                        Component::ParentDir => drop(found.pop()),
+                        part => found.push(part),
+                    }
+                }
+                return Ok(found);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (Some(parent), Some(last)) =
+                    (existing.parent(), existing.components().next_back())
+                else {
+                    return Err(unusable(error));
+                };
+                rest.push(last);
+                existing = parent;
+            }
+            Err(error) => return Err(unusable(error)),
+        }
+    }
+}

@@ -150,3 +150,133 @@ impl fmt::Debug for SecretBuffer {
         f.write_str("[redacted]")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::*;
+
+    fn text(len: usize) -> Vec<u8> {
+        (1..=251).cycle().take(len).collect()
+    }
+
+    /// Hands out `step` bytes at a time, interrupted each time.
+    struct Slow<'a> {
+        rest: &'a [u8],
+        step: usize,
+        interrupted: bool,
+    }
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.interrupted = !self.interrupted;
+            if self.interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let len = self.step.min(into.len());
+            self.rest.read(&mut into[..len])
+        }
+    }
+
+    #[test]
+    fn reads_all_of_a_reader() {
+        for len in [0, 1, 255, 256, 257, 4096, 4097, 70_000] {
+            for step in [1, 1000, usize::MAX] {
+                let source = text(len);
+                let mut reader = Slow { rest: &source, step, interrupted: false };
+                let secret = SecretBuffer::read_to_end(&mut reader, len).unwrap();
+                assert!(secret.expose() == source);
+            }
+        }
+        assert_eq!(SecretBuffer::read_to_end(&mut &[1u8][..], usize::MAX).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn refuses_a_reader_with_more() {
+        for len in [1, 256, 257, 5000] {
+            let max = len - 1;
+            let answer = SecretBuffer::read_to_end(&mut text(len).as_slice(), max);
+            assert!(matches!(answer, Err(ReadError::TooLarge { max: told }) if told == max));
+        }
+        let answer = SecretBuffer::read_to_end(&mut io::repeat(1), 100_000);
+        assert!(matches!(answer, Err(ReadError::TooLarge { .. })), "an endless reader ends");
+    }
+
+    #[test]
+    fn hands_on_a_readers_error() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let answer = SecretBuffer::read_to_end(&mut Broken, 10);
+        assert!(matches!(answer, Err(ReadError::Io(error))
+            if error.kind() == io::ErrorKind::ConnectionReset));
+    }
+
+    #[test]
+    fn does_not_believe_a_reader() {
+        /// Leaves bytes behind the ones that it counts.
+        struct Sloppy(usize);
+        impl Read for Sloppy {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                into.fill(0xee);
+                self.0 += 1;
+                Ok(if self.0 == 1 { 130 } else { 0 })
+            }
+        }
+
+        struct Boaster;
+        impl Read for Boaster {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                Ok(into.len() + 1)
+            }
+        }
+        assert!(matches!(SecretBuffer::read_to_end(&mut Boaster, 10), Err(ReadError::Io(_))));
+
+        let secret = SecretBuffer::read_to_end(&mut Sloppy(0), 1000).unwrap();
+        assert_eq!(secret.len(), 130);
+        assert!(secret.block_bytes()[130..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn grows_as_it_is_written() {
+        let source = text(9000);
+        let mut buffer = SecretBuffer::new();
+        let mut rest = &source[..];
+        for len in iter::successors(Some(1), |len| Some(len * 2 % 1001)) {
+            let (part, behind) = rest.split_at(len.min(rest.len()));
+            buffer.write_all(part).unwrap();
+            rest = behind;
+            assert!(buffer.len() == source.len() - rest.len());
+            if rest.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(format!("{buffer:?}"), "[redacted]");
+        assert!(buffer.into_secret().unwrap().expose() == source);
+        assert!(SecretBuffer::new().into_secret().unwrap().is_empty());
+    }
+
+    #[test]
+    fn takes_no_more_than_its_limit() {
+        let mut buffer = SecretBuffer::with_limit(10);
+        buffer.write_all(&[1; 10]).unwrap();
+        let error = buffer.write_all(&[2]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(error.to_string(), "more than 10 bytes");
+        assert!(buffer.into_secret().unwrap().expose() == [1; 10]);
+    }
+
+    #[test]
+    fn ends_in_memory_of_its_own_size() {
+        let mut buffer = SecretBuffer::new();
+        buffer.write_all(&[1; 3000]).unwrap();
+        let mut short = SecretBuffer::new();
+        short.write_all(&[1; 20]).unwrap();
+        assert_eq!(buffer.into_secret().unwrap().block_bytes().len(), 4096);
+        assert_eq!(short.into_secret().unwrap().block_bytes().len(), 32);
+    }
+}

@@ -110,6 +110,12 @@ impl SecretBytes {
     pub(crate) fn from_block(block: Block, len: usize) -> Self {
         Self { block, len }
     }
+
+    /// All bytes of the memory behind the value.
+    #[cfg(test)]
+    pub(crate) fn block_bytes(&self) -> &[u8] {
+        self.block.bytes()
+    }
 }
 
 impl fmt::Debug for SecretBytes {

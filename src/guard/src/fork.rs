@@ -106,3 +106,27 @@ fn by_pid() -> u64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_id_tells_as_well() {
+        let parent = by_pid();
+        assert_eq!(by_pid(), parent);
+        // SAFETY: the child only computes and ends; the parent waits for it.
+        let status = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                let fresh = by_pid();
+                libc::_exit(i32::from(fresh != parent && fresh != 0 && fresh == by_pid()));
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            status
+        };
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 1);
+        assert_eq!(by_pid(), parent);
+    }
+}

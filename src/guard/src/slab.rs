@@ -224,3 +224,74 @@ fn all_free(class: usize) -> u128 {
     let slots = PAGE / (MIN_SLOT << class);
     u128::MAX >> (128 - slots)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SecretMemory;
+
+    fn slab(pages: usize) -> Slab {
+        let mut slab = Slab::new();
+        slab.add(Mapping::locked(pages * PAGE, SecretMemory::Never).ok().unwrap());
+        slab
+    }
+
+    #[test]
+    fn sizes_fall_into_the_smallest_class_that_holds_them() {
+        for (len, size) in [(1, 32), (32, 32), (33, 64), (64, 64), (2049, 4096), (4096, 4096)] {
+            assert_eq!(MIN_SLOT << class_of(len), size);
+        }
+        assert_eq!(class_of(MAX_SLOT), CLASSES - 1);
+    }
+
+    #[test]
+    fn every_slot_of_a_page_is_used_once() {
+        for class in 0..CLASSES {
+            let size = MIN_SLOT << class;
+            let mut slab = slab(1);
+            let mut taken: Vec<_> = std::iter::from_fn(|| slab.take(size)).collect();
+            assert_eq!(slab.in_use(), PAGE);
+            taken.sort_by_key(|(_, start, _)| *start);
+            assert_eq!(taken.len(), PAGE / size);
+            let places: Vec<_> = taken.iter().map(|(_, start, _)| start.addr().get()).collect();
+            assert!(places.windows(2).all(|pair| pair[1] - pair[0] == size));
+            assert_eq!(places[0] % PAGE, 0);
+
+            let (page, start, _) = taken.swap_remove(taken.len() / 2);
+            slab.give_back(page, start);
+            assert_eq!(slab.take(size).map(|(_, again, _)| again), Some(start));
+        }
+    }
+
+    #[test]
+    fn an_empty_page_serves_another_class() {
+        let mut slab = slab(2);
+        let small: Vec<_> = std::iter::from_fn(|| slab.take(32)).collect();
+        assert_eq!(small.len(), 2 * 128);
+        assert!(slab.take(4096).is_none());
+        for (page, start, _) in &small[..128] {
+            slab.give_back(*page, *start);
+        }
+        assert!(slab.take(4096).is_some());
+        assert!(slab.take(4096).is_none());
+        assert!(slab.remove_unused().is_none());
+    }
+
+    #[test]
+    fn a_region_without_values_can_be_removed() {
+        let mut slab = slab(2);
+        let kept = slab.take(100).unwrap();
+        slab.add(Mapping::locked(4 * PAGE, SecretMemory::Never).ok().unwrap());
+        assert_eq!(slab.regions(), 2);
+        assert_eq!(slab.remove_unused().map(|mapping| mapping.len()), Some(4 * PAGE));
+        assert!(slab.remove_unused().is_none());
+        // What remains still works, and so does a region in the vacant place.
+        assert!(slab.take(4096).is_some() && slab.take(4096).is_none());
+        slab.add(Mapping::locked(PAGE, SecretMemory::Never).ok().unwrap());
+        let (page, start, _) = slab.take(4096).unwrap();
+        assert_eq!((page.region(), page.page()), (1, 0));
+        slab.give_back(page, start);
+        slab.give_back(kept.0, kept.1);
+        assert_eq!(slab.remove_unused().map(|mapping| mapping.len()), Some(PAGE));
+    }
+}

@@ -5,6 +5,7 @@
 //! futures run on whichever executor polls them.
 
 pub mod audit;
+pub mod cache;
 pub mod clock;
 pub mod context;
 pub mod engine;

@@ -1,0 +1,311 @@
+//! What a reader does: look, join a flight, take a stale answer; and what a
+//! flight does when it lands.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::future::{self, Either, FutureExt};
+use strongroom_guard::fork_generation;
+
+use super::flight::Call;
+use super::options::CacheOptions;
+use super::sealed::{Sealed, Sealer, Times};
+use super::spawn::Spawn;
+use super::table::{Content, Flight, InFlight, Key, Table};
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::SecretName;
+use crate::random;
+use crate::secret::Secret;
+use crate::store::{SecretStore, Select};
+
+pub(super) struct Core {
+    pub(super) inner: Arc<dyn SecretStore>,
+    pub(super) options: CacheOptions,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) spawn: Arc<dyn Spawn>,
+    pub(super) sealer: Sealer,
+    pub(super) generation: u64,
+    pub(super) table: Mutex<Table>,
+}
+
+/// What a reader finds.
+enum Look {
+    Hit(Arc<Sealed>, Option<Flight>),
+    Absent(Error),
+    /// Past its time to live. The flight is absent while the backend is left
+    /// alone.
+    Stale(Arc<Sealed>, Option<(Flight, Duration)>),
+    Miss(Flight),
+}
+
+impl Core {
+    pub(super) async fn get(
+        self: &Arc<Self>,
+        name: &SecretName,
+        select: &Select,
+    ) -> Result<Secret> {
+        loop {
+            let now = self.clock.monotonic();
+            let Some(look) = self.look(name, select, now) else {
+                return self.inner.get(name, select).await;
+            };
+            match look {
+                Look::Absent(error) => return Err(error),
+                Look::Miss(flight) => {
+                    return self.sealer.open(name, select, &*flight.await?);
+                }
+                Look::Hit(sealed, refresh) => {
+                    if let Some(flight) = refresh {
+                        self.in_background(flight);
+                    }
+                    let age = now.saturating_sub(sealed.times.confirmed);
+                    let secret = self.sealer.open(name, select, &sealed)?;
+                    return Ok(Secret { age, ..secret });
+                }
+                Look::Stale(sealed, flight) => {
+                    if let Some((flight, started)) = flight {
+                        let flying = now.saturating_sub(started);
+                        let patience = self.options.stale_wait.saturating_sub(flying);
+                        let wait = self.clock.sleep(patience);
+                        match future::select(flight.clone(), wait).await {
+                            Either::Left((Ok(sealed), _)) => {
+                                return self.sealer.open(name, select, &sealed);
+                            }
+                            Either::Left((Err(error), _)) if !error.is_retryable() => {
+                                return Err(error);
+                            }
+                            Either::Left(_) => {}
+                            Either::Right(_) => self.leave(flight, name, select),
+                        }
+                    }
+                    if let Some(secret) = self.stale(name, select, &sealed)? {
+                        return Ok(secret);
+                    }
+                    // The entry is gone meanwhile: it was written to, or time is up.
+                }
+            }
+        }
+    }
+
+    /// What there is now; `None` in a forked child.
+    fn look(self: &Arc<Self>, name: &SecretName, select: &Select, now: Duration) -> Option<Look> {
+        let mut table = self.table()?;
+        let Some(entry) = table.get(name, select, now) else {
+            table.stats.misses += 1;
+            return Some(Look::Miss(self.join(&mut table, name, select, now).0));
+        };
+        let may_ask = now >= entry.retry;
+        let sealed = match &entry.content {
+            Content::Value(sealed) => Arc::clone(sealed),
+            Content::Absent(error, _) => {
+                let error = error.clone();
+                table.stats.hits += 1;
+                return Some(Look::Absent(error));
+            }
+        };
+        if now >= sealed.times.expires {
+            let flight = may_ask.then(|| self.join(&mut table, name, select, now));
+            return Some(Look::Stale(sealed, flight));
+        }
+        table.stats.hits += 1;
+        let due = may_ask && sealed.times.refresh.is_some_and(|at| now >= at);
+        let refresh = if due { self.refresh(&mut table, name, select, now) } else { None };
+        Some(Look::Hit(sealed, refresh))
+    }
+
+    /// A flight for the background, unless that has it already, or enough.
+    fn refresh(
+        self: &Arc<Self>,
+        table: &mut Table,
+        name: &SecretName,
+        select: &Select,
+        now: Duration,
+    ) -> Option<Flight> {
+        let key = (name.clone(), select.clone());
+        if table.background >= self.options.max_background || table.is_in_background(&key) {
+            return None;
+        }
+        let (flight, _) = self.join(table, name, select, now);
+        table.send_to_background(&key, &self.options);
+        Some(flight)
+    }
+
+    /// The flight that is under way, or a new one, and when it began.
+    fn join(
+        self: &Arc<Self>,
+        table: &mut Table,
+        name: &SecretName,
+        select: &Select,
+        now: Duration,
+    ) -> (Flight, Duration) {
+        let key = (name.clone(), select.clone());
+        if let Some(flying) = table.flight(&key) {
+            return flying;
+        }
+        let id = table.stats.flights;
+        let call = Call {
+            core: Arc::downgrade(self),
+            inner: Arc::clone(&self.inner),
+            timeout: self.clock.sleep(self.options.flight_timeout),
+            key: key.clone(),
+            id,
+            started: now,
+            started_at: self.clock.now(),
+        };
+        let flight = call.fly().boxed().shared();
+        if let Some(weak) = flight.downgrade() {
+            table.depart(key, InFlight { id, started: now, flight: weak, in_background: false });
+        }
+        (flight, now)
+    }
+
+    /// A reader waits no longer for a flight: it goes on in the background, and
+    /// for a while nobody else waits.
+    fn leave(self: &Arc<Self>, flight: Flight, name: &SecretName, select: &Select) {
+        let Some(mut table) = self.table() else { return };
+        if let Some(entry) = table.peek(name, select) {
+            entry.retry = self.clock.monotonic() + self.options.retry_after;
+        }
+        let taken = table.send_to_background(&(name.clone(), select.clone()), &self.options);
+        drop(table);
+        if taken {
+            self.in_background(flight);
+        }
+    }
+
+    fn in_background(self: &Arc<Self>, flight: Flight) {
+        let place = BackgroundPlace(Arc::downgrade(self));
+        self.spawn.spawn(
+            async move {
+                let _place = place;
+                // Whoever waits for it gets its answer; the table has it, too.
+                let _ = flight.await;
+            }
+            .boxed(),
+        );
+    }
+
+    /// The entry, marked, if it is still the one and may still be given.
+    fn stale(
+        &self,
+        name: &SecretName,
+        select: &Select,
+        sealed: &Arc<Sealed>,
+    ) -> Result<Option<Secret>> {
+        let now = self.clock.monotonic();
+        {
+            let Some(mut table) = self.table() else { return Ok(None) };
+            let same = table.peek(name, select).is_some_and(|entry| match &entry.content {
+                Content::Value(current) => Arc::ptr_eq(current, sealed),
+                Content::Absent(..) => false,
+            });
+            if !same || now >= sealed.times.gone {
+                return Ok(None);
+            }
+            table.stats.stale += 1;
+        }
+        let age = now.saturating_sub(sealed.times.confirmed);
+        let secret = self.sealer.open(name, select, sealed)?;
+        Ok(Some(Secret { age, stale: true, ..secret }))
+    }
+
+    /// Takes in what a call brought, unless a write has come in between.
+    pub(super) fn land(&self, call: &Call, answer: Result<Secret>) -> Result<Arc<Sealed>> {
+        let now = self.clock.monotonic();
+        let (name, select) = &call.key;
+        let sealed = answer.and_then(|secret| {
+            let times = self.times(call.started, call.started_at)?;
+            self.sealer.seal(name, select, secret, times).map(Arc::new)
+        });
+        let Some(mut table) = self.table() else { return sealed };
+        if !table.arrive(&call.key, call.id) {
+            return sealed;
+        }
+        match &sealed {
+            Ok(sealed) => {
+                table.insert(name, select, Content::Value(Arc::clone(sealed)), &self.options);
+            }
+            Err(error) => self.land_failure(&mut table, &call.key, error, now),
+        }
+        if now >= table.next_sweep {
+            table.sweep(now);
+            table.next_sweep = now + self.options.ttl;
+        }
+        sealed
+    }
+
+    fn land_failure(&self, table: &mut Table, key: &Key, error: &Error, now: Duration) {
+        let (name, select) = key;
+        let known = table.peek(name, select);
+        if error.is_retryable() {
+            if let Some(entry) = known {
+                let asked = error.retry_after().unwrap_or_default().min(self.options.ttl);
+                entry.retry = now + self.options.retry_after.max(asked);
+            }
+            return;
+        }
+        // Nobody ever had this version: that says nothing about the others.
+        if known.is_some() || *select == Select::Latest {
+            table.forget(name);
+        }
+        let until = now + self.options.negative_ttl;
+        if error.kind() == ErrorKind::NotFound && until > now {
+            table.insert(name, select, Content::Absent(error.clone(), until), &self.options);
+        }
+    }
+
+    fn times(&self, confirmed: Duration, confirmed_at: Timestamp) -> Result<Times> {
+        let CacheOptions { ttl, jitter, refresh_ahead, max_stale, .. } = self.options;
+        let part = f64::from(u32::from_le_bytes(random::array()?)) / f64::from(u32::MAX);
+        let life = ttl.mul_f64(1.0 - jitter * part);
+        let refresh = refresh_ahead.map(|part| confirmed + life.mul_f64(part));
+        let expires = confirmed + life;
+        let gone = expires + max_stale.unwrap_or_default();
+        Ok(Times { confirmed, confirmed_at, refresh, expires, gone })
+    }
+
+    /// Forgets `name` now and again when the answer is dropped: before and after
+    /// a write, however that ends, also when its future is dropped.
+    pub(super) fn forget_around<'a>(&'a self, name: &'a SecretName) -> ForgetOnDrop<'a> {
+        self.forget(name);
+        ForgetOnDrop { core: self, name }
+    }
+
+    pub(super) fn forget(&self, name: &SecretName) {
+        if let Some(mut table) = self.table() {
+            table.forget(name);
+        }
+    }
+
+    /// `None` in a forked child.
+    pub(super) fn table(&self) -> Option<MutexGuard<'_, Table>> {
+        (self.generation == fork_generation())
+            .then(|| self.table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// One of the `max_background` places, given back when the task ends or is
+/// dropped.
+struct BackgroundPlace(Weak<Core>);
+
+impl Drop for BackgroundPlace {
+    fn drop(&mut self) {
+        if let Some(core) = self.0.upgrade()
+            && let Some(mut table) = core.table()
+        {
+            table.background -= 1;
+        }
+    }
+}
+
+pub(super) struct ForgetOnDrop<'a> {
+    core: &'a Core,
+    name: &'a SecretName,
+}
+
+impl Drop for ForgetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.core.forget(self.name);
+    }
+}

@@ -228,3 +228,144 @@ pub(super) fn batch_bytes(batch: &Batch) -> usize {
     };
     batch.changes.iter().map(change).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_executor::block_on;
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+    use strongroom_core::ErrorKind;
+
+    use super::*;
+
+    /// A writer whose every group waits for the test's word.
+    struct Scripted {
+        groups: mpsc::Sender<usize>,
+        answers: mpsc::Receiver<Answer>,
+    }
+
+    enum Answer {
+        Good,
+        Conflict,
+        Refused,
+        Unknown,
+        Panic,
+    }
+
+    impl GroupWriter for Scripted {
+        fn commit_group(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, GroupError> {
+            self.groups.send(group.len()).unwrap();
+            match self.answers.recv().unwrap() {
+                Answer::Good => Ok(group.iter().map(|_| Ok(())).collect()),
+                Answer::Conflict => Ok(group.iter().map(|_| Err(Error::conflict("x"))).collect()),
+                Answer::Refused => Err(GroupError::Refused(Error::unavailable("full"))),
+                Answer::Unknown => Err(GroupError::Unknown(Error::unavailable("sync failed"))),
+                Answer::Panic => panic!("on request"),
+            }
+        }
+
+        fn syncs(&self) -> u64 {
+            0
+        }
+    }
+
+    fn start() -> (CommitQueue, mpsc::Receiver<usize>, mpsc::Sender<Answer>) {
+        let (groups, seen) = mpsc::channel();
+        let (say, answers) = mpsc::channel();
+        (CommitQueue::start("test", Scripted { groups, answers }).unwrap(), seen, say)
+    }
+
+    fn batch(bytes: usize) -> Batch {
+        Batch::new().write(b"k".to_vec(), vec![0; bytes])
+    }
+
+    /// Commits one batch, and those of `sizes` while the writer works on it;
+    /// answers both groups. Returns the verdicts' kinds.
+    fn one_then_many(
+        queue: &CommitQueue,
+        seen: &mpsc::Receiver<usize>,
+        say: &mpsc::Sender<Answer>,
+        answers: [Answer; 2],
+        sizes: &[usize],
+    ) -> (Option<ErrorKind>, Vec<Option<ErrorKind>>) {
+        let kind = |verdict: Result<()>| verdict.err().map(|error| error.kind());
+        let mut first = Box::pin(queue.commit(batch(0)));
+        assert!((&mut first).now_or_never().is_none());
+        assert_eq!(seen.recv().unwrap(), 1);
+        let mut rest = Box::pin(join_all(sizes.iter().map(|bytes| queue.commit(batch(*bytes)))));
+        assert!((&mut rest).now_or_never().is_none());
+        for answer in answers {
+            say.send(answer).unwrap();
+        }
+        (kind(block_on(first)), block_on(rest).into_iter().map(kind).collect())
+    }
+
+    #[test]
+    fn what_waits_becomes_one_group() {
+        let (queue, seen, say) = start();
+        let answers = [Answer::Good, Answer::Conflict];
+        let (first, rest) = one_then_many(&queue, &seen, &say, answers, &[0; 10]);
+        assert_eq!(first, None);
+        assert_eq!(rest, [Some(ErrorKind::Conflict); 10]);
+        assert_eq!(seen.recv().unwrap(), 10);
+        let stats = queue.stats();
+        assert_eq!((stats.commits, stats.groups), (11, 2));
+    }
+
+    #[test]
+    fn a_group_is_bounded_and_a_large_batch_goes_alone() {
+        let (queue, seen, say) = start();
+        for _ in 0..3 {
+            say.send(Answer::Good).unwrap();
+        }
+        let sizes = [10, 10, MAX_GROUP_BYTES, MAX_GROUP_BYTES];
+        let answers = [Answer::Good, Answer::Good];
+        one_then_many(&queue, &seen, &say, answers, &sizes);
+        let groups: Vec<_> = seen.try_iter().collect();
+        assert_eq!(groups, [2, 1, 1]);
+    }
+
+    #[test]
+    fn a_refused_group_leaves_the_store_working() {
+        let (queue, seen, say) = start();
+        let answers = [Answer::Refused, Answer::Good];
+        let (first, rest) = one_then_many(&queue, &seen, &say, answers, &[0]);
+        assert_eq!(first, Some(ErrorKind::Unavailable));
+        assert_eq!(rest, [None]);
+        assert!(queue.failure().is_none());
+    }
+
+    #[test]
+    fn after_an_unknown_outcome_nothing_is_acknowledged_any_more() {
+        for (answer, kind) in
+            [(Answer::Unknown, ErrorKind::Unavailable), (Answer::Panic, ErrorKind::Internal)]
+        {
+            let (queue, seen, say) = start();
+            // The second answer would be a good one; nobody asks for it.
+            let (first, rest) = one_then_many(&queue, &seen, &say, [answer, Answer::Good], &[0, 0]);
+            assert_eq!(first, Some(kind));
+            assert_eq!(rest, [Some(kind); 2]);
+            let late = block_on(queue.commit(batch(0))).unwrap_err();
+            assert_eq!(late.kind(), kind);
+            assert!(!late.is_retryable());
+            assert!(late.message().contains("until it is reopened"), "{late}");
+            assert!(seen.try_recv().is_err(), "no group reached the writer");
+        }
+    }
+
+    #[test]
+    fn closing_finishes_what_waits_and_drops_the_writer() {
+        let (queue, seen, say) = start();
+        let mut dropped = Box::pin(queue.commit(batch(0)));
+        assert!((&mut dropped).now_or_never().is_none());
+        assert_eq!(seen.recv().unwrap(), 1);
+        drop(dropped);
+        say.send(Answer::Good).unwrap();
+        drop(queue);
+        // The writer's ends of both channels are gone with it.
+        assert!(seen.recv().is_err());
+        assert!(say.send(Answer::Good).is_err());
+    }
+}

@@ -18,6 +18,7 @@ mod commit_queue;
 mod directory;
 mod lock;
 mod redb;
+mod reserve;
 mod sled;
 mod sled_layout;
 

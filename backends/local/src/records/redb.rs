@@ -1,15 +1,16 @@
 //! Records on redb 4: a copy-on-write B-tree in one file, whose transactions
 //! are durable and whose readers see snapshots.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use strongroom_core::{Batch, Error, RecordStore, Result, Revision, Stored};
 
-use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter};
+use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter, batch_bytes};
 use super::directory::{StoreDirectory, io_error, open_private};
+use super::reserve::Reserve;
 use super::{MAX_VALUE_BYTES, RecordOptions, RecordStoreKind};
 
 /// key -> revision (u64, big-endian), value
@@ -38,7 +39,8 @@ impl RedbRecords {
             Records::open(&directory.data, options)
         };
         let records = Arc::new(open().map_err(|e| e.during("open").in_store(describe))?);
-        let writer = Writer::new(records.clone()).map_err(|e| e.in_store(describe))?;
+        let writer =
+            Writer::new(records.clone(), &directory.data).map_err(|e| e.in_store(describe))?;
         let queue = CommitQueue::start("strongroom-redb", writer)?;
         Ok(Self { queue, records, directory })
     }
@@ -182,12 +184,15 @@ struct Writer {
     records: Arc<Records>,
     last_revision: u64,
     syncs: u64,
+    reserve: Reserve,
+    path: PathBuf,
 }
 
 impl Writer {
-    fn new(records: Arc<Records>) -> Result<Self> {
+    fn new(records: Arc<Records>, data: &Path) -> Result<Self> {
         let last_revision = records.last_revision()?;
-        Ok(Self { records, last_revision, syncs: 0 })
+        let reserve = Reserve::new(open_private(data, "")?);
+        Ok(Self { records, last_revision, syncs: 0, reserve, path: data.to_owned() })
     }
 
     fn commit(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, redb::Error> {
@@ -237,6 +242,10 @@ impl Writer {
 
 impl GroupWriter for Writer {
     fn commit_group(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, GroupError> {
+        let bytes: usize = group.iter().map(batch_bytes).sum();
+        self.reserve
+            .ensure(2 * bytes as u64 + (1 << 20), &self.path)
+            .map_err(GroupError::Refused)?;
         self.commit(group).map_err(|error| GroupError::Unknown(redb_error(error)))
     }
 

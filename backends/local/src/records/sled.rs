@@ -5,15 +5,16 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use sled::{Db, Mode};
 use strongroom_core::{Batch, Error, RecordStore, Result, Revision, Stored};
 
-use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter};
+use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter, batch_bytes};
 use super::directory::{StoreDirectory, io_error, make_private, open_private, sync_entry};
+use super::reserve::Reserve;
 use super::sled_layout::{
     Body, CHUNK_BYTES, Head, LAST_REVISION, chunk_indexes, chunk_key, damaged, decode_head,
     decode_last_revision, encode_head, head_key, record_key,
@@ -40,7 +41,8 @@ impl SledRecords {
             Records::open(&directory.data, options)
         };
         let records = Arc::new(open().map_err(|e| e.during("open").in_store(describe))?);
-        let writer = Writer::new(records.clone()).map_err(|e| e.in_store(describe))?;
+        let writer =
+            Writer::new(records.clone(), &directory.data).map_err(|e| e.in_store(describe))?;
         let queue = CommitQueue::start("strongroom-sled", writer)?;
         Ok(Self { queue, records, directory })
     }
@@ -114,7 +116,7 @@ struct Records {
 /// leaf page is one item; it holds at most 20 entries (split above 16, merged
 /// below 4) of a chunk and a key of up to 1 KiB: 186 KiB. An index page holds
 /// up to 257 keys: 266 KiB. 2 MiB, whose quarter is 512 KiB, has room for both.
-const SEGMENT_BYTES: usize = 2 << 20;
+const SEGMENT_BYTES: usize = 1 << 20;
 
 impl Records {
     fn config(data: &Path, options: &RecordOptions) -> sled::Config {
@@ -245,6 +247,8 @@ struct Writer {
     records: Arc<Records>,
     last_revision: u64,
     syncs: u64,
+    reserve: Reserve,
+    path: PathBuf,
 }
 
 /// A key's state while a group is put together: what the database holds, and
@@ -264,9 +268,11 @@ impl Pending<'_> {
 }
 
 impl Writer {
-    fn new(records: Arc<Records>) -> Result<Self> {
+    fn new(records: Arc<Records>, data: &Path) -> Result<Self> {
         let last_revision = records.last_revision()?;
-        Ok(Self { records, last_revision, syncs: 0 })
+        let path = data.join("db");
+        let log = records.log.0.try_clone().map_err(|e| io_error(e, "open", &path))?;
+        Ok(Self { records, last_revision, syncs: 0, reserve: Reserve::new(log), path })
     }
 
     fn pending<'a, 'b>(
@@ -352,6 +358,9 @@ impl Writer {
 impl GroupWriter for Writer {
     fn commit_group(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, GroupError> {
         let (verdicts, changes) = self.plan(group).map_err(GroupError::Refused)?;
+        let bytes: usize = group.iter().map(batch_bytes).sum();
+        let ahead = 4 * (SEGMENT_BYTES + bytes) as u64;
+        self.reserve.ensure(ahead, &self.path).map_err(GroupError::Refused)?;
         if let Some(changes) = changes {
             self.apply(changes).map_err(GroupError::Unknown)?;
         }

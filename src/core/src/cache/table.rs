@@ -203,6 +203,11 @@ impl Table {
         Some((flying.flight.upgrade()?, flying.started))
     }
 
+    #[cfg(test)]
+    pub(super) fn flights_under_way(&self) -> usize {
+        self.flights.len()
+    }
+
     pub(super) fn depart(&mut self, key: Key, flight: InFlight) {
         self.stats.flights += 1;
         self.flights.insert(key, flight);

@@ -16,9 +16,9 @@ use strongroom_core::{Error, RecordStore, Result};
 
 mod commit_queue;
 mod directory;
+mod disk_space;
 mod lock;
 mod redb;
-mod reserve;
 mod sled;
 mod sled_layout;
 

@@ -1,6 +1,7 @@
 //! Records on redb 4: a copy-on-write B-tree in one file, whose transactions
 //! are durable and whose readers see snapshots.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use strongroom_core::{Batch, Error, RecordStore, Result, Revision, Stored};
 
 use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter, batch_bytes};
 use super::directory::{StoreDirectory, io_error, open_private};
-use super::reserve::Reserve;
+use super::disk_space::require_space;
 use super::{MAX_VALUE_BYTES, RecordOptions, RecordStoreKind};
 
 /// key -> revision (u64, big-endian), value
@@ -184,15 +185,15 @@ struct Writer {
     records: Arc<Records>,
     last_revision: u64,
     syncs: u64,
-    reserve: Reserve,
+    file: File,
     path: PathBuf,
 }
 
 impl Writer {
     fn new(records: Arc<Records>, data: &Path) -> Result<Self> {
         let last_revision = records.last_revision()?;
-        let reserve = Reserve::new(open_private(data, "")?);
-        Ok(Self { records, last_revision, syncs: 0, reserve, path: data.to_owned() })
+        let file = open_private(data, "")?;
+        Ok(Self { records, last_revision, syncs: 0, file, path: data.to_owned() })
     }
 
     fn commit(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, redb::Error> {
@@ -243,9 +244,9 @@ impl Writer {
 impl GroupWriter for Writer {
     fn commit_group(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, GroupError> {
         let bytes: usize = group.iter().map(batch_bytes).sum();
-        self.reserve
-            .ensure(2 * bytes as u64 + (1 << 20), &self.path)
-            .map_err(GroupError::Refused)?;
+        // Pages are copied, not rewritten; the tree above them, too.
+        let ahead = (1 << 20) + 4 * bytes as u64;
+        require_space(&self.file, ahead, &self.path).map_err(GroupError::Refused)?;
         self.commit(group).map_err(|error| GroupError::Unknown(redb_error(error)))
     }
 

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
 use sled::{Db, Mode};
@@ -14,7 +15,7 @@ use strongroom_core::{Batch, Error, RecordStore, Result, Revision, Stored};
 
 use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter, batch_bytes};
 use super::directory::{StoreDirectory, io_error, make_private, open_private, sync_entry};
-use super::reserve::Reserve;
+use super::disk_space::require_space;
 use super::sled_layout::{
     Body, CHUNK_BYTES, Head, LAST_REVISION, chunk_indexes, chunk_key, damaged, decode_head,
     decode_last_revision, encode_head, head_key, record_key,
@@ -110,6 +111,9 @@ struct Records {
     /// value are several reads: they exclude the application of a group (not
     /// its sync).
     applying: RwLock<()>,
+    /// A group was applied in part and cannot be taken back: nothing is read
+    /// any more until the store is reopened.
+    torn: AtomicBool,
 }
 
 /// sled moves an item that exceeds a quarter of a segment into a side file. A
@@ -150,7 +154,7 @@ impl Records {
         // them: without this sync, a cut of power keeps the snapshot only.
         log.0.sync_data().map_err(|e| io_error(e, "sync", &path))?;
         let db = Self::config(data, options).open().map_err(|e| sled_error(e, data))?;
-        let records = Self { db, log, applying: RwLock::new(()) };
+        let records = Self { db, log, applying: RwLock::new(()), torn: AtomicBool::new(false) };
         make_private(data).map_err(|e| io_error(e, "change the mode of", data))?;
         // What recovery wrote must be on disk before a segment is used again.
         records.log.0.sync_data().map_err(|e| io_error(e, "sync", &path))?;
@@ -158,8 +162,18 @@ impl Records {
         Ok(records)
     }
 
+    fn consistent(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        let guard = self.applying.read().unwrap_or_else(PoisonError::into_inner);
+        if self.torn.load(Ordering::Relaxed) {
+            return Err(
+                Error::unavailable("a commit failed half-way: reopen the store").retryable(false)
+            );
+        }
+        Ok(guard)
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Stored>> {
-        let _consistent = self.applying.read().unwrap_or_else(PoisonError::into_inner);
+        let _consistent = self.consistent()?;
         let Some(entry) = self.db.get(head_key(key)).map_err(read_error)? else {
             return Ok(None);
         };
@@ -177,7 +191,7 @@ impl Records {
             Some(after) if after >= prefix => std::ops::Bound::Excluded(after),
             _ => std::ops::Bound::Included(prefix.clone()),
         };
-        let _consistent = self.applying.read().unwrap_or_else(PoisonError::into_inner);
+        let _consistent = self.consistent()?;
         let mut page = Vec::new();
         let range = self.db.range::<Vec<u8>, _>((start, std::ops::Bound::Unbounded));
         for found in range.take(limit) {
@@ -247,7 +261,6 @@ struct Writer {
     records: Arc<Records>,
     last_revision: u64,
     syncs: u64,
-    reserve: Reserve,
     path: PathBuf,
 }
 
@@ -271,8 +284,7 @@ impl Writer {
     fn new(records: Arc<Records>, data: &Path) -> Result<Self> {
         let last_revision = records.last_revision()?;
         let path = data.join("db");
-        let log = records.log.0.try_clone().map_err(|e| io_error(e, "open", &path))?;
-        Ok(Self { records, last_revision, syncs: 0, reserve: Reserve::new(log), path })
+        Ok(Self { records, last_revision, syncs: 0, path })
     }
 
     fn pending<'a, 'b>(
@@ -347,7 +359,10 @@ impl Writer {
     fn apply(&mut self, changes: sled::Batch) -> Result<()> {
         {
             let _applying = self.records.applying.write().unwrap_or_else(PoisonError::into_inner);
+            // Set first, so that a panic inside of sled leaves it set.
+            self.records.torn.store(true, Ordering::Relaxed);
             self.records.db.apply_batch(changes).map_err(write_error)?;
+            self.records.torn.store(false, Ordering::Relaxed);
         }
         self.records.db.flush().map_err(write_error)?;
         self.syncs += 1;
@@ -359,8 +374,9 @@ impl GroupWriter for Writer {
     fn commit_group(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, GroupError> {
         let (verdicts, changes) = self.plan(group).map_err(GroupError::Refused)?;
         let bytes: usize = group.iter().map(batch_bytes).sum();
+        // A page is rewritten with its neighbours, and a segment never filled.
         let ahead = 4 * (SEGMENT_BYTES + bytes) as u64;
-        self.reserve.ensure(ahead, &self.path).map_err(GroupError::Refused)?;
+        require_space(&self.records.log.0, ahead, &self.path).map_err(GroupError::Refused)?;
         if let Some(changes) = changes {
             self.apply(changes).map_err(GroupError::Unknown)?;
         }

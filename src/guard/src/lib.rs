@@ -16,20 +16,21 @@
 //! | measure | stops |
 //! |---|---|
 //! | the pages are locked, once for a whole region (mlock(2)) | a secret in swap space |
-//! | `memfd_secret(2)` where the kernel has it: the pages leave the kernel's direct map | reading them through a kernel bug, `ptrace`, `/proc/PID/mem`, by root too; hibernation to disk |
+//! | `memfd_secret(2)` where the kernel has it: the pages leave the kernel's direct map | reading them through a flaw in the kernel, or from outside through `/proc/PID/mem` and `ptrace`, by root too; hibernation to disk |
 //! | never dumped (`MADV_DONTDUMP`, madvise(2)) | a secret in a core file |
 //! | wiped in forked children (`MADV_WIPEONFORK`), or absent there (`MADV_DONTFORK`, for shared `memfd_secret` pages) | a copy in a child that runs other code |
-//! | inaccessible pages before and behind | an overrun from or into neighbouring memory, as Heartbleed was: the process stops |
+//! | inaccessible pages around every region | an overrun into it or out of it: the process stops (from one value to its neighbour within a region, it does not) |
 //! | what is free or in use is recorded elsewhere | a stray write that turns two values into one |
 //! | wiped when dropped or truncated, in a way that the optimizer keeps | a secret in memory that nobody uses any more |
 //! | no `Clone`, no `Display`, no serde, `Debug` prints `[redacted]` | a copy or a log line by accident |
 //! | comparison in constant time | guessing a value byte by byte |
 //! | [`harden_process`] (prctl(2), setrlimit(2)) | core dumps of everything else, debuggers of the same user |
 //!
-//! It does not stop code that runs inside the process, root on a kernel without
-//! `memfd_secret`, or whoever reads the machine's memory from outside. Registers and
-//! the stack hold bytes while they are computed with; what a library copies into a
-//! buffer of its own is out of reach here.
+//! It does not stop code that runs inside the process, nor whoever can make the
+//! process run code: root, who may trace it. It does not stop whoever reads the
+//! machine's memory from below, such as a hypervisor. Registers and the stack hold
+//! bytes while they are computed with; what a library copies into a buffer of its own
+//! is out of reach here.
 //!
 //! # Memory and its limits
 //! Values of up to 4 KiB are slots of a slab: regions of 16 KiB, then doubling up to

@@ -105,6 +105,13 @@ impl Mapping {
 
     /// Pages that the kernel removes from its own direct map.
     fn secret(len: usize) -> Result<Self, Refusal> {
+        // Beyond RLIMIT_FSIZE, ftruncate would end the process with SIGXFSZ.
+        // SAFETY: the kernel fills the struct.
+        let longest = soft_limit(|limit| unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit) });
+        if longest.is_some_and(|longest| longest < len as u64) {
+            let source = io::Error::from_raw_os_error(libc::EFBIG);
+            return Err(Refusal::Other(Error::Os { operation: "ftruncate", source }));
+        }
         let mut mapping = Self::reserve(len).map_err(Refusal::Other)?;
         let data = mapping.at(0);
         // SAFETY: the file descriptor is ours and is closed here; MAP_FIXED
@@ -202,16 +209,22 @@ pub(crate) fn page_size() -> usize {
 
 /// The soft limit `RLIMIT_MEMLOCK` in bytes; `None` where there is none.
 pub(crate) fn lock_limit() -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel fills the struct.
-    let answer = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    soft_limit(|limit| unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, limit) })
+}
+
+/// The soft limit that `get` asks for. (The resource's type differs between C libraries.)
+fn soft_limit(get: impl FnOnce(*mut libc::rlimit) -> libc::c_int) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let answer = get(&raw mut limit);
     (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
-/// Whether the next attempt may fare better: no descriptor or no memory just now.
+/// Whether another attempt may fare better: no descriptor or no memory just now, or
+/// too long.
 fn is_passing(error: &Error) -> bool {
     let Error::Os { source, .. } = error else { return false };
-    matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+    matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EFBIG))
 }
 
 fn failed(operation: &'static str) -> Refusal {

@@ -14,8 +14,8 @@ use crate::Error;
 ///   root. `execve` resets it, so that each program makes this call itself.
 ///
 /// It stops neither root nor a holder of `CAP_SYS_PTRACE`: both may still read the
-/// memory of a process that is not dumpable. Only `memfd_secret` memory withstands
-/// their `ptrace` and `/proc/PID/mem`. Debuggers and profilers of the same user stop
+/// memory of a process that is not dumpable; `memfd_secret` memory is closed to
+/// `/proc/PID/mem`, but a tracer can make the process itself read it. Debuggers and profilers of the same user stop
 /// working, which is the point.
 ///
 /// # Errors

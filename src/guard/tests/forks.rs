@@ -103,18 +103,18 @@ fn a_child_does_not_wait_for_its_parents_threads() {
                     }
                 });
             }
-            let ended: Vec<_> = (0..40)
-                .map(|_| {
-                    in_child(|| {
-                        let held: Vec<_> = (1..50)
-                            .map(|len| SecretBytes::copy_from(&vec![3; len * 10]).unwrap())
-                            .collect();
-                        i32::from(held.iter().all(|s| s.expose().iter().all(|b| *b == 3)))
-                    })
+            let fork = || {
+                in_child(|| {
+                    let held: Vec<_> = (1..50)
+                        .map(|len| SecretBytes::copy_from(&vec![3; len * 10]).unwrap())
+                        .collect();
+                    i32::from(held.iter().all(|s| s.expose().iter().all(|b| *b == 3)))
                 })
-                .collect();
+            };
+            // Up to the first failure: one that hangs takes its time.
+            let failed = (0..40).map(|_| fork()).find(|end| *end != Ok(1));
             stop.store(true, Ordering::Relaxed);
-            assert!(ended.iter().all(|end| *end == Ok(1)), "{ended:?}");
+            assert_eq!(failed, None);
         });
     });
 }

@@ -137,6 +137,19 @@ fn unguarded_memory_is_used_where_it_is_accepted() {
 }
 
 #[test]
+fn a_file_size_limit_does_not_end_the_process() {
+    isolated("a_file_size_limit_does_not_end_the_process", &KINDS, |kind| {
+        let limit = libc::rlimit { rlim_cur: 20_000, rlim_max: 20_000 };
+        // SAFETY: the struct outlives the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+        configure(config(kind)).unwrap();
+        let held: Vec<_> = [32, 50_000, 10_000, 4096].map(SecretBytes::zeroed).into();
+        assert!(held.iter().all(Result::is_ok));
+        assert_eq!(stats().unguarded_bytes, 0);
+    });
+}
+
+#[test]
 fn the_configured_maximum_holds() {
     isolated("the_configured_maximum_holds", &KINDS, |kind| {
         let mut config = config(kind);

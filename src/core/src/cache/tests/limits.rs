@@ -2,13 +2,13 @@ use super::*;
 
 fn kept(t: &Fixture) -> String {
     let there = |id: &&str| t.cache.status(&name(id)).is_some();
-    ["a", "b", "c", "d", "e"].into_iter().filter(there).collect()
+    ALL.into_iter().filter(there).collect()
 }
 
 #[test]
 fn what_was_used_longest_ago_makes_room() {
     let t = Fixture::new(|options| options.max_entries = 3);
-    ["a", "b", "c"].into_iter().for_each(|id| drop(t.get(id).expect("an answer")));
+    t.load(&["a", "b", "c"]);
     t.get("a").expect("an answer");
     t.get("d").expect("an answer");
     assert_eq!(kept(&t), "acd");
@@ -21,7 +21,7 @@ fn what_was_used_longest_ago_makes_room() {
 fn bytes_are_counted_and_limited() {
     let t = Fixture::new(|options| options.max_bytes = 5_000);
     t.fake.state().value_bytes = 2_000;
-    ["a", "b", "c"].into_iter().for_each(|id| drop(t.get(id).expect("an answer")));
+    t.load(&["a", "b", "c"]);
     assert_eq!(kept(&t), "bc");
     let held = t.cache.stats().bytes;
     assert!((4_000..=5_000).contains(&held), "{held}");
@@ -60,7 +60,8 @@ fn one_name_with_many_versions_stays_small() {
 #[test]
 fn nothing_that_may_not_be_given_remains() {
     let t = Fixture::new(|_| ());
-    ["a", "b", "new"].into_iter().for_each(|id| drop(t.get(id)));
+    t.load(&["a", "b"]);
+    t.get("new").expect_err("no such secret");
     assert_eq!(t.cache.stats().entries, 3);
     t.clock.advance(SECOND);
     t.cache.sweep();

@@ -1,6 +1,8 @@
 //! A cache in front of a store that the test holds by the hand: it can be
 //! closed, so that calls hang until it is opened, and told to fail.
 
+#![expect(clippy::unchecked_time_subtraction, reason = "of constants")]
+
 mod limits;
 mod outage;
 mod reads;
@@ -17,6 +19,7 @@ use crate::clock::ManualClock;
 use crate::error::{Error, ErrorKind};
 use crate::secret::Kind;
 
+const ALL: [&str; 5] = ["a", "b", "c", "d", "e"];
 const TTL: Duration = Duration::from_secs(100);
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
@@ -200,13 +203,15 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// No jitter, a time to live of 100 s, and `a` to `e` at version 1.
+    /// No jitter, a time to live of 100 s, and every secret of `ALL` at version 1.
     fn new(adjust: impl FnOnce(&mut CacheOptions)) -> Self {
         let mut options =
             CacheOptions { ttl: TTL, jitter: 0.0, refresh_ahead: None, ..CacheOptions::default() };
         adjust(&mut options);
         let fake = Arc::new(Fake::default());
-        ["a", "b", "c", "d", "e"].into_iter().for_each(|id| fake.bump(&name(id)));
+        for id in ALL {
+            fake.bump(&name(id));
+        }
         let clock = ManualClock::new(Timestamp(1_000_000));
         let spawn = Arc::new(ManualSpawn::default());
         let cache = CachedStore::new(fake.clone(), options, Arc::new(clock.clone()), spawn.clone())
@@ -216,6 +221,12 @@ impl Fixture {
 
     fn get(&self, id: &str) -> Result<Secret> {
         block_on(self.cache.get(&name(id), &Select::Latest))
+    }
+
+    fn load(&self, ids: &[&str]) {
+        for id in ids {
+            self.get(id).expect("an answer");
+        }
     }
 
     /// The version, the age in seconds and the mark of an answer.

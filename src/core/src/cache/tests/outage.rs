@@ -149,11 +149,10 @@ fn the_background_takes_no_more_hanging_calls_than_it_may() {
         options.stale_wait = Duration::ZERO;
         options.max_background = 2;
     });
-    let ids = ["a", "b", "c", "d", "e"];
-    ids.iter().for_each(|id| drop(t.get(id).expect("an answer")));
+    t.load(&ALL);
     t.fake.close();
     t.clock.advance(TTL);
-    for id in ids.iter().chain(&ids) {
+    for id in ALL.iter().chain(&ALL) {
         assert_eq!(t.answer(id), stale("1", 100));
     }
     assert_eq!((t.spawn.waiting(), t.fake.state().under_way), (2, 2));

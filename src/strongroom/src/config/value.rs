@@ -27,6 +27,19 @@ pub enum SecretRef {
 }
 
 impl SecretRef {
+    /// Reads `env:NAME` or `file:PATH`; anything else is `None`, and may be a
+    /// secret.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':')? {
+            ("env", name) if !name.is_empty() && !name.contains(['=', '\0']) => {
+                Some(Self::Env(name.to_owned()))
+            }
+            ("file", path) if !path.is_empty() => Some(Self::File(path.into())),
+            _ => None,
+        }
+    }
+
     /// Reads what this refers to; a relative path begins at `base`.
     ///
     /// # Errors
@@ -99,13 +112,7 @@ impl Visitor<'_> for Reference {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<SecretRef, E> {
-        match text.split_once(':') {
-            Some(("env", name)) if !name.is_empty() && !name.contains(['=', '\0']) => {
-                Ok(SecretRef::Env(name.to_owned()))
-            }
-            Some(("file", path)) if !path.is_empty() => Ok(SecretRef::File(path.into())),
-            _ => Err(E::custom(NOT_A_REFERENCE)),
-        }
+        SecretRef::parse(text).ok_or_else(|| E::custom(NOT_A_REFERENCE))
     }
 
     fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<SecretRef, E> {

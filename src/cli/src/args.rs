@@ -1,0 +1,95 @@
+//! The command line as it is parsed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use strongroom::Scope;
+
+use crate::commands::Command;
+use crate::exit;
+
+/// Keeps secrets encrypted, each version under a key of its own.
+#[derive(Debug, Parser)]
+#[command(name = "strongroom", version, after_long_help = long_after(), after_help = SHORT_AFTER)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Globals {
+    /// The configuration file [default: strongroom.toml in STRONGROOM_HOME, or by
+    /// the XDG rules]
+    #[arg(long, global = true, env = "STRONGROOM_CONFIG", value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read names from this scope: a/b/c, or account, org or project of the
+    /// configured one
+    #[arg(long, global = true, value_name = "SCOPE")]
+    pub(crate) scope: Option<ScopeArg>,
+    /// Answer with one JSON document; errors are JSON on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How long to wait while another process has the store open
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub(crate) wait: Duration,
+}
+
+/// A scope in full, or a level of the configured one.
+#[derive(Clone, Debug)]
+pub(crate) enum ScopeArg {
+    Account,
+    Org,
+    Project,
+    Full(Scope),
+}
+
+impl std::str::FromStr for ScopeArg {
+    type Err = strongroom::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "account" => Self::Account,
+            "org" => Self::Org,
+            "project" => Self::Project,
+            text => Self::Full(text.parse()?),
+        })
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    strongroom::config::parse_duration(text)
+        .ok_or_else(|| "write a number and ms, s, m, h or d, as in 30s".to_owned())
+}
+
+const SHORT_AFTER: &str = "\
+Example:
+  strongroom init
+  printf s3cret | strongroom put account.db
+  strongroom get account.db
+
+`strongroom --help` also lists environment variables and exit codes.";
+
+fn long_after() -> String {
+    format!(
+        "\
+Example:
+  strongroom init
+  printf s3cret | strongroom put account.db
+  strongroom get account.db
+
+Environment:
+  STRONGROOM_HOME    one folder for configuration, key, records and audit log
+  STRONGROOM_CONFIG  the configuration file, as --config
+  NO_COLOR           no colours, also on a terminal
+  Without STRONGROOM_HOME, configuration and key are in
+  $XDG_CONFIG_HOME/strongroom, records in $XDG_DATA_HOME/strongroom, and the
+  audit log in $XDG_STATE_HOME/strongroom.
+
+{}",
+        exit::HELP
+    )
+}

@@ -1,0 +1,117 @@
+//! `strongroom put`
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use futures_executor::block_on;
+use serde_json::json;
+use strongroom::{Config, Error, Expect, Kind, PutOptions, SecretBytes, SecretName, Version};
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::output::{BOLD, time};
+use crate::{terminal, value};
+
+/// Store a value as a new version of a secret
+///
+/// The value comes from stdin, byte for byte, or from --file; on a terminal you
+/// are asked for it. It is never an argument: those are visible to every process
+/// and stay in the shell's history.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  printf s3cret | strongroom put account.db
+  strongroom put account.tls-key --file server.key
+  strongroom put account.db --if-version 3")]
+pub(crate) struct Args {
+    /// account.NAME, org.NAME, or NAME for a project
+    name: String,
+    /// Read the value from this file
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// What the bytes are [default: file with --file, otherwise text]
+    #[arg(long, value_enum)]
+    kind: Option<KindArg>,
+    /// Only if there is no such secret
+    #[arg(long, conflicts_with = "if_version")]
+    if_absent: bool,
+    /// Only if the latest version is still this one
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<String>,
+    /// Catches a value that was given as an argument, which clap would repeat.
+    #[arg(hide = true, num_args = 0.., allow_hyphen_values = true)]
+    value: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KindArg {
+    Text,
+    File,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        if !self.value.is_empty() {
+            return Err(Failure::Usage(
+                "a value is never an argument: the one given was visible to other processes, and \
+                 may be in your shell's history; choose another one, and give it through stdin or \
+                 --file"
+                    .to_owned(),
+            ));
+        }
+        let config = context.config()?;
+        // Before anybody is asked for a value, and before the store is open.
+        let name = context.scope(&config)?.resolve(&self.name).map_err(|e| e.during("put"))?;
+        let options = self.options()?;
+        let value = self.value(context, &config, &name)?;
+        let engine = context.engine(&config)?;
+        let info = block_on(engine.put(&self.name, &value, &options))?;
+        let document = json!({
+            "name": name.to_string(),
+            "scope": name.scope().to_string(),
+            "version": info.version,
+            "kind": info.kind,
+            "created": time(info.created),
+        });
+        context
+            .output
+            .show(&document, |out| writeln!(out, "{BOLD}{name}{BOLD:#} version {}", info.version))
+    }
+
+    fn options(&self) -> Result<PutOptions> {
+        let kind = match (self.kind, &self.file) {
+            (Some(KindArg::File), _) | (None, Some(_)) => Kind::File,
+            _ => Kind::Text,
+        };
+        let expect = match &self.if_version {
+            Some(version) => Expect::Latest(Version::new(version.as_str())?),
+            None if self.if_absent => Expect::Absent,
+            None => Expect::Any,
+        };
+        Ok(PutOptions { kind, expect })
+    }
+
+    fn value(&self, context: &Context, config: &Config, name: &SecretName) -> Result<SecretBytes> {
+        let max = config.store.max_value_bytes;
+        if let Some(path) = &self.file {
+            return value::from_file(path, max);
+        }
+        if io::stdin().is_terminal() {
+            let value = terminal::ask_twice(&format!("Value of {name}: "))?;
+            return match value.is_empty() {
+                true => Err(Error::invalid_name("nothing was typed").into()),
+                false => Ok(value),
+            };
+        }
+        let value = value::from_stdin(max)?;
+        if value.is_empty() {
+            context.output.note(format_args!("stdin was empty, and so is the value"));
+        } else if self.kind.is_none() && value.expose().ends_with(b"\n") {
+            context.output.note(format_args!(
+                "the value ends with a newline, as it was given; printf leaves it out"
+            ));
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,216 @@
+//! `strongroom quickstart`
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use futures_executor::block_on;
+use serde_json::json;
+use strongroom::config::{NewConfig, StoreType};
+use strongroom::guard::SecretBuffer;
+use strongroom::local::records::{RecordOptions, RecordStoreKind, open_records};
+use strongroom::{Config, Error, Home, PutOptions, SecretBytes};
+
+use super::init;
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::output::{BOLD, DIM, GOOD, visible};
+use crate::value;
+
+const NAME: &str = "account.quickstart";
+/// How much of a record is shown.
+const SHOWN_BYTES: usize = 96;
+
+/// Set a store up, keep a sample secret in it, and show what the disk holds
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  strongroom quickstart --once
+  strongroom quickstart ~/strongroom-trial --once")]
+pub(crate) struct Args {
+    /// Where [default: a new folder among the temporary files]
+    #[arg(value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// End after the demonstration, which is all there is in this release
+    #[arg(long)]
+    once: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let folder = match &self.directory {
+            Some(folder) => std::path::absolute(folder)?,
+            None => fresh_folder()?,
+        };
+        let context = context.within(&folder);
+        let home = Home::at(&folder);
+        let config = init::create(&context, &home, &NewConfig::default())?;
+        let sample = sample()?;
+        let engine = context.engine(&config)?;
+        let info = block_on(engine.put(NAME, &sample, &PutOptions::default()))?;
+        drop(engine);
+        let reader = read_in_another_process(&home, &sample)?;
+        let record = stored_record(&config)?;
+        let files = search(&folder, &sample)?;
+        let hits: usize = files.iter().map(|file| file.hits).sum();
+        if hits > 0 {
+            return Err(Error::internal("the value stands on the disk in clear").into());
+        }
+        let listed: Vec<_> =
+            files.iter().map(|f| json!({ "path": f.path, "bytes": f.bytes })).collect();
+        let document = json!({
+            "folder": folder,
+            "secret": NAME,
+            "version": info.version,
+            "read_back_by_pid": reader,
+            "files": listed,
+            "files_with_the_value": 0,
+        });
+        context.output.show(&document, |out| {
+            let shown = folder.display();
+            writeln!(out, "{GOOD}1{GOOD:#}  A new store is in {BOLD}{shown}{BOLD:#}")?;
+            writeln!(out, "{GOOD}2{GOOD:#}  A random value was stored as {NAME}")?;
+            writeln!(
+                out,
+                "{GOOD}3{GOOD:#}  Another process (pid {reader}) read it back, the same"
+            )?;
+            writeln!(out, "{GOOD}4{GOOD:#}  The disk holds this instead of it:")?;
+            hexdump(out, &record)?;
+            writeln!(out, "   Neither the value nor its base64 or hex is in any file:")?;
+            for file in &files {
+                let path = visible(&file.path.display().to_string());
+                writeln!(out, "   {DIM}{:>9} bytes{DIM:#}  {path}", file.bytes)?;
+            }
+            writeln!(out)?;
+            writeln!(out, "Next, with this store:")?;
+            writeln!(out, "   {BOLD}export STRONGROOM_HOME={}{BOLD:#}", quoted(&folder))?;
+            writeln!(out, "   strongroom get {NAME}")?;
+            writeln!(out, "   printf s3cret | strongroom put account.db")?;
+            writeln!(out, "   strongroom audit verify")?;
+            writeln!(out, "or with one to keep: strongroom init")
+        })
+    }
+}
+
+fn fresh_folder() -> Result<PathBuf> {
+    let random = u64::from_le_bytes(strongroom::random::array()?);
+    let folder = std::env::temp_dir().join(format!("strongroom-quickstart-{random:016x}"));
+    DirBuilder::new().mode(0o700).create(&folder).map_err(|e| file_error(&folder, e))?;
+    Ok(std::path::absolute(folder)?)
+}
+
+/// Random letters: nobody finds this value on a disk by chance.
+fn sample() -> Result<SecretBytes> {
+    let mut random = SecretBytes::zeroed(18)?;
+    strongroom::random::fill(random.expose_mut())?;
+    value::base64(random.expose())
+}
+
+/// Runs this program again to get the sample; gives its pid.
+fn read_in_another_process(home: &Home, sample: &SecretBytes) -> Result<u32> {
+    let program = std::env::current_exe()?;
+    let mut child = Command::new(program)
+        .args(["get", NAME, "--config"])
+        .arg(&home.config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let pid = child.id();
+    let answer = match &mut child.stdout {
+        Some(stdout) => SecretBuffer::read_to_end(stdout, 1 << 10),
+        None => Err(strongroom::guard::ReadError::Io(io::ErrorKind::BrokenPipe.into())),
+    };
+    let ended = child.wait()?;
+    let same = answer.is_ok_and(|answer| answer == *sample);
+    if ended.success() && same {
+        return Ok(pid);
+    }
+    Err(Error::internal(format!("another process did not read the value back ({ended})")).into())
+}
+
+/// The bytes of the sample's record, as the record store has them.
+fn stored_record(config: &Config) -> Result<Vec<u8>> {
+    let kind = match config.store.kind {
+        StoreType::Redb => RecordStoreKind::Redb,
+        _ => RecordStoreKind::Sled,
+    };
+    let records = open_records(kind, &config.store_path(), &RecordOptions::default())?;
+    let found = block_on(records.scan(b"", None, 100))?;
+    let about = |key: &[u8]| key.windows(10).any(|window| window == b"quickstart");
+    let record = found.into_iter().filter(|(key, _)| about(key)).map(|(_, stored)| stored.value);
+    // The head is shorter than the record.
+    let longest = record.max_by_key(Vec::len);
+    Ok(longest.ok_or_else(|| Error::internal("the record is not in the store"))?)
+}
+
+struct Searched {
+    path: PathBuf,
+    bytes: u64,
+    hits: usize,
+}
+
+/// Looks for the value, in three spellings, in every file below `folder`.
+fn search(folder: &Path, sample: &SecretBytes) -> Result<Vec<Searched>> {
+    let needles = [sample.try_clone()?, value::base64(sample.expose())?, hex(sample)?];
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).map_err(|e| file_error(&next, e))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let content = fs::read(&path).map_err(|e| file_error(&path, e))?;
+            let contains = |needle: &&SecretBytes| {
+                content.windows(needle.len()).any(|window| window == needle.expose())
+            };
+            let hits = needles.iter().filter(contains).count();
+            found.push(Searched { path, bytes: content.len() as u64, hits });
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+fn hex(sample: &SecretBytes) -> Result<SecretBytes> {
+    let mut out = SecretBytes::zeroed(2 * sample.len())?;
+    let digit = |bits: u8| b"0123456789abcdef"[usize::from(bits & 0xf)];
+    for (byte, pair) in sample.expose().iter().zip(out.expose_mut().chunks_exact_mut(2)) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(*byte)]);
+    }
+    Ok(out)
+}
+
+fn hexdump(out: &mut dyn io::Write, record: &[u8]) -> io::Result<()> {
+    for (row, bytes) in record[..record.len().min(SHOWN_BYTES)].chunks(16).enumerate() {
+        write!(out, "   {DIM}{:04x}", row * 16)?;
+        for byte in bytes {
+            write!(out, " {byte:02x}")?;
+        }
+        let text: String = bytes
+            .iter()
+            .map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' })
+            .collect();
+        writeln!(out, "{:pad$}  {text}{DIM:#}", "", pad = 3 * (16 - bytes.len()))?;
+    }
+    let more = record.len().saturating_sub(SHOWN_BYTES);
+    if more > 0 { writeln!(out, "   {DIM}and {more} bytes more{DIM:#}") } else { Ok(()) }
+}
+
+/// The path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", visible(&text).replace('\'', r"'\''")),
+    }
+}
+
+fn file_error(path: &Path, error: io::Error) -> Failure {
+    let message = format!("{}: {error}", path.display());
+    Error::unavailable(message).retryable(false).with_source(error).into()
+}

@@ -1,0 +1,53 @@
+//! What to do about an error.
+
+use strongroom::{Error, ErrorKind};
+
+/// One sentence, or nothing where the error says it all.
+pub(crate) fn hint(error: &Error) -> Option<&'static str> {
+    let message = error.message();
+    Some(match (error.kind(), error.operation()) {
+        (ErrorKind::NotFound, _) if message.contains("audit log") => {
+            "the log is written with the first operation; see [audit] in the configuration"
+        }
+        (ErrorKind::NotFound, _) => {
+            "`strongroom list` shows the names of a scope, and with --deleted those that \
+             `strongroom restore` brings back"
+        }
+        (ErrorKind::AlreadyExists, Some("put")) => {
+            "without --if-absent a new version is written; a deleted secret is restored or \
+             purged first"
+        }
+        (ErrorKind::AlreadyExists, _) => {
+            "use it as it is, or choose another folder with STRONGROOM_HOME or --config"
+        }
+        (ErrorKind::Conflict, Some("put")) => {
+            "read the latest version, decide anew, and put with --if-version again"
+        }
+        (ErrorKind::InvalidName, _) => {
+            "a name is account.NAME, org.NAME, or NAME for a project; --scope a/b/c says where \
+             you are"
+        }
+        (ErrorKind::AccessDenied, _) => "the account is set in the configuration, under [scope]",
+        (ErrorKind::Unauthenticated, _) => "check [kek] and the passphrase or credential it names",
+        (ErrorKind::Unavailable, _) if message.contains("in use by") => {
+            "--wait 30s waits longer for the other process"
+        }
+        (ErrorKind::Tampered, _) => {
+            "nothing was given out; `strongroom audit verify` shows what else is not as it was \
+             written, and a backup has the last good state"
+        }
+        (ErrorKind::KeyUnavailable, _) => {
+            "bring the key file back from its backup, or correct [kek] key_file: without the key \
+             nothing can be read"
+        }
+        (ErrorKind::LimitExceeded, _) if message.contains("lock") => {
+            "raise the limit of locked memory (ulimit -l)"
+        }
+        (ErrorKind::LimitExceeded, _) => "see max_value_bytes under [store] in the configuration",
+        (ErrorKind::Configuration, _) if message.contains("there is no configuration") => {
+            "`strongroom init` makes one; STRONGROOM_HOME or --config point at another"
+        }
+        (ErrorKind::Internal, _) => "this is a bug, or the machine is failing: please report it",
+        _ => return None,
+    })
+}

@@ -1,0 +1,182 @@
+//! The way of a secret's value in and out of this process. Nothing here goes
+//! through a buffer outside of guarded memory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use strongroom::guard::{ReadError, SecretBuffer};
+use strongroom::{Error, SecretBytes};
+
+use crate::failure::{Failure, Result};
+
+/// Everything that `path` has, at most `max` bytes.
+pub(crate) fn from_file(path: &Path, max: usize) -> Result<SecretBytes> {
+    let mut file = File::open(path).map_err(|error| file_error(path, "read", error))?;
+    from_reader(&mut file, max, &path.display().to_string())
+}
+
+/// Everything that stdin has, at most `max` bytes.
+pub(crate) fn from_stdin(max: usize) -> Result<SecretBytes> {
+    // Not `io::stdin()`: its buffer would keep a copy.
+    let mut stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    from_reader(&mut stdin, max, "stdin")
+}
+
+fn from_reader(reader: &mut impl Read, max: usize, what: &str) -> Result<SecretBytes> {
+    SecretBuffer::read_to_end(reader, max).map_err(|error| {
+        Failure::Engine(match error {
+            ReadError::TooLarge { max } => {
+                Error::limit_exceeded(format!("{what} has more than the {max} bytes of a value"))
+            }
+            ReadError::Guard(error) => error.into(),
+            error => Error::unavailable(format!("{what} cannot be read: {error}"))
+                .retryable(false)
+                .with_source(error),
+        })
+    })
+}
+
+/// Writes to stdout, past the buffer of `io::stdout()`, which would keep a copy.
+pub(crate) fn to_stdout(bytes: &[u8]) -> Result {
+    let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    stdout.write_all(bytes)?;
+    if io::stdout().is_terminal() && !bytes.ends_with(b"\n") {
+        stdout.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Writes a file that only its owner may access: wholly or not at all, and
+/// never through a symbolic link.
+pub(crate) fn to_file(path: &Path, bytes: &[u8]) -> Result {
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        let what = format!("{} is not a regular file: it was left as it is", path.display());
+        return Err(Failure::Usage(what));
+    }
+    let unfinished = beside(path)?;
+    let written = write_new(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
+    if let Err(error) = written {
+        let _ = fs::remove_file(&unfinished);
+        return Err(file_error(path, "written", error).into());
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let synced = File::open(directory.unwrap_or(Path::new("."))).and_then(|d| d.sync_all());
+    Ok(synced.map_err(|error| file_error(path, "synced", error))?)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // `create_new` follows no link (open(2), O_EXCL).
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A name in the same directory that nobody can guess.
+fn beside(path: &Path) -> Result<PathBuf> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| Failure::Usage(format!("{} does not name a file", path.display())))?;
+    let random = u64::from_le_bytes(strongroom::random::array()?);
+    let mut unfinished = std::ffi::OsString::from(".");
+    unfinished.push(name);
+    unfinished.push(format!(".{random:016x}"));
+    Ok(path.with_file_name(unfinished))
+}
+
+fn file_error(path: &Path, what: &str, error: io::Error) -> Error {
+    let message = format!("{} cannot be {what}: {error}", path.display());
+    Error::unavailable(message).retryable(false).with_source(error)
+}
+
+/// Whether a value can be shown on a terminal and does nothing but be seen:
+/// UTF-8 without control characters other than newline and tab.
+pub(crate) fn is_presentable(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes)
+        .is_ok_and(|text| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')))
+}
+
+/// Base64 with padding (RFC 4648 §4), in guarded memory.
+pub(crate) fn base64(bytes: &[u8]) -> Result<SecretBytes> {
+    let mut out = SecretBytes::zeroed(bytes.len().div_ceil(3) * 4)?;
+    for (from, to) in bytes.chunks(3).zip(out.expose_mut().chunks_exact_mut(4)) {
+        let byte = |at: usize| u32::from(from.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for (at, digit) in to.iter_mut().enumerate() {
+            *digit = match at <= from.len() {
+                true => base64_digit((bits >> (18 - 6 * at)) as u8 & 0x3f),
+                false => b'=',
+            };
+        }
+    }
+    Ok(out)
+}
+
+/// The digit of six bits, by arithmetic: a table's cache lines would tell which
+/// entries were read.
+fn base64_digit(bits: u8) -> u8 {
+    let bits = i16::from(bits);
+    let mut digit = bits + i16::from(b'A');
+    digit += ((25 - bits) >> 8) & 6;
+    digit -= ((51 - bits) >> 8) & 75;
+    digit -= ((61 - bits) >> 8) & 15;
+    digit += ((62 - bits) >> 8) & 3;
+    digit.to_le_bytes()[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_text_goes_to_a_terminal() {
+        for good in ["", "s3cret", "zwei Zeilen\n\tñ\n"] {
+            assert!(is_presentable(good.as_bytes()), "{good:?}");
+        }
+        let bad: [&[u8]; 5] = [b"\xff", b"a\0", b"\x1b[2J", b"a\rb", "\u{9b}2J".as_bytes()];
+        for bad in bad {
+            assert!(!is_presentable(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        let vectors = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ];
+        for (plain, expected) in vectors {
+            assert!(base64(plain.as_bytes()).expect("memory").expose() == expected.as_bytes());
+        }
+        let digits: Vec<u8> = (0..64).map(base64_digit).collect();
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        assert_eq!(digits, alphabet);
+    }
+
+    #[test]
+    fn a_file_is_private_whole_and_never_a_link() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("out");
+        fs::write(&path, "old").expect("written");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("chmod");
+        to_file(&path, b"new").expect("replaced");
+        assert_eq!(fs::read(&path).expect("read"), b"new");
+        let mode = path.metadata().expect("there").permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o600);
+
+        let (link, target) = (dir.path().join("link"), dir.path().join("target"));
+        std::os::unix::fs::symlink(&target, &link).expect("a link");
+        assert!(matches!(to_file(&link, b"x"), Err(Failure::Usage(_))));
+        assert!(!target.exists());
+        assert!(to_file(&dir.path().join("none/out"), b"x").is_err());
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 2, "nothing is left over");
+    }
+}

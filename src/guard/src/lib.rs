@@ -40,7 +40,7 @@
 //!
 //! Locked memory counts against `RLIMIT_MEMLOCK`. Regions shrink where the limit is
 //! near, so that all of it is used: within 64 KiB, the limit of some containers,
-//! there is room for some 400 values of 32 to 256 bytes. Beyond it an allocation
+//! there is room for some 300 values of 32 to 256 bytes. Beyond it an allocation
 //! fails with [`Error::LockLimit`], which says how to raise the limit; or it
 //! continues in memory that is not locked, where
 //! [`Config::accept_unguarded_memory`] says so.

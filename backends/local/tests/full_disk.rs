@@ -2,6 +2,9 @@
 //! file system of their own; where that is not permitted they say so loudly
 //! and prove nothing.
 
+// A helper function is a test, too.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

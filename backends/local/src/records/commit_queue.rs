@@ -78,6 +78,8 @@ struct Waiting {
     answer: oneshot::Sender<Result<()>>,
 }
 
+type Answers = Vec<oneshot::Sender<Result<()>>>;
+
 impl CommitQueue {
     /// Starts the thread. The writer is dropped on it, before
     /// [`CommitQueue::close`] returns.
@@ -184,7 +186,7 @@ impl Shared {
     }
 
     /// Waits for commits; `None` when the queue was closed and is empty.
-    fn next_group(&self) -> Option<(Vec<Batch>, Vec<oneshot::Sender<Result<()>>>)> {
+    fn next_group(&self) -> Option<(Vec<Batch>, Answers)> {
         let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
         let mut state =
             self.wake.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
@@ -203,7 +205,7 @@ impl Shared {
     }
 
     /// Fails every later commit; returns those that wait already.
-    fn refuse_from_now_on(&self, error: &Error) -> Vec<oneshot::Sender<Result<()>>> {
+    fn refuse_from_now_on(&self, error: &Error) -> Answers {
         let mut state = self.state();
         let message = format!(
             "the store takes no more writes until it is reopened, because a commit failed: {}",
@@ -215,7 +217,7 @@ impl Shared {
     }
 }
 
-fn fail(answers: Vec<oneshot::Sender<Result<()>>>, error: &Error) {
+fn fail(answers: Answers, error: &Error) {
     for answer in answers {
         let _ = answer.send(Err(error.clone()));
     }

@@ -16,7 +16,7 @@ use super::{MAX_VALUE_BYTES, RecordOptions, RecordStoreKind};
 
 /// key -> revision (u64, big-endian), value
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
-/// "last_revision" -> the revision that was given out last
+/// [`LAST_REVISION`] -> the revision that was given out last
 const STATE: TableDefinition<'_, &str, u64> = TableDefinition::new("state");
 const LAST_REVISION: &str = "last_revision";
 
@@ -272,5 +272,47 @@ fn redb_error(error: redb::Error) -> Error {
                 .with_source(error)
         }
         _ => Error::internal("redb failed").with_source(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::Precondition;
+
+    use super::*;
+
+    fn open(dir: &Path) -> (Arc<Records>, Writer) {
+        let (data, options) = (dir.join("data"), RecordOptions::default());
+        Records::create(&data, &options).unwrap();
+        let records = Arc::new(Records::open(&data, &options).unwrap());
+        (records.clone(), Writer::new(records, &data).unwrap())
+    }
+
+    /// Three batches of one group for one key: the first two follow each
+    /// other, the third is late.
+    #[test]
+    fn a_batch_sees_what_the_group_did_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (records, mut writer) = open(dir.path());
+        let key = || b"k".to_vec();
+        let next = Precondition::At(Revision(writer.last_revision + 1));
+        let group = [
+            Batch::new().require(key(), Precondition::Absent).write(key(), b"1".to_vec()),
+            Batch::new().require(key(), next).write(key(), b"2".to_vec()),
+            Batch::new().require(key(), next).write(b"other".to_vec(), vec![]).delete(key()),
+            Batch::new().require(key(), Precondition::Absent).delete(key()),
+        ];
+        let verdicts = writer.commit_group(&group).unwrap();
+        let good: Vec<_> = verdicts.iter().map(Result::is_ok).collect();
+        assert_eq!(good, [true, true, false, false]);
+        assert!(records.get(b"k").unwrap().unwrap().value == b"2");
+        assert!(records.get(b"other").unwrap().is_none());
+        assert_eq!(writer.syncs(), 1);
+        let gone = [
+            Batch::new().delete(key()),
+            Batch::new().require(key(), Precondition::Absent).write(key(), b"3".to_vec()),
+        ];
+        assert!(writer.commit_group(&gone).unwrap().iter().all(Result::is_ok));
+        assert!(records.get(b"k").unwrap().unwrap().value == b"3");
     }
 }

@@ -174,7 +174,7 @@ impl Records {
 
     fn get(&self, key: &[u8]) -> Result<Option<Stored>> {
         let _consistent = self.consistent()?;
-        let Some(entry) = self.db.get(head_key(key)).map_err(read_error)? else {
+        let Some(entry) = self.db.get(head_key(key)).map_err(failed)? else {
             return Ok(None);
         };
         self.load(&entry).map(Some)
@@ -195,7 +195,7 @@ impl Records {
         let mut page = Vec::new();
         let range = self.db.range::<Vec<u8>, _>((start, std::ops::Bound::Unbounded));
         for found in range.take(limit) {
-            let (key, entry) = found.map_err(read_error)?;
+            let (key, entry) = found.map_err(failed)?;
             if !key.starts_with(&prefix) {
                 break;
             }
@@ -211,7 +211,7 @@ impl Records {
             Body::Chunked { bytes } => {
                 let mut value = Vec::with_capacity(bytes);
                 for index in chunk_indexes(bytes) {
-                    let chunk = self.db.get(chunk_key(revision, index)).map_err(read_error)?;
+                    let chunk = self.db.get(chunk_key(revision, index)).map_err(failed)?;
                     value.extend_from_slice(&chunk.ok_or_else(damaged)?);
                 }
                 if value.len() != bytes {
@@ -224,7 +224,7 @@ impl Records {
     }
 
     fn last_revision(&self) -> Result<u64> {
-        let entry = self.db.get(LAST_REVISION).map_err(read_error)?;
+        let entry = self.db.get(LAST_REVISION).map_err(failed)?;
         entry.map_or(Ok(0), |entry| decode_last_revision(&entry))
     }
 }
@@ -296,7 +296,7 @@ impl Writer {
         Ok(match keys.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let stored = self.records.db.get(head_key(key)).map_err(read_error)?;
+                let stored = self.records.db.get(head_key(key)).map_err(failed)?;
                 let stored = stored.map(|entry| {
                     decode_head(&entry).map(|head| match head.body {
                         Body::Inline(_) => (head.revision, 0),
@@ -361,12 +361,12 @@ impl Writer {
             let _applying = self.records.applying.write().unwrap_or_else(PoisonError::into_inner);
             // Set first, so that a panic inside of sled leaves it set.
             self.records.torn.store(true, Ordering::Relaxed);
-            self.records.db.apply_batch(changes).map_err(write_error)?;
+            self.records.db.apply_batch(changes).map_err(failed)?;
             self.records.torn.store(false, Ordering::Relaxed);
         }
-        self.records.db.flush().map_err(write_error)?;
+        self.records.db.flush().map_err(failed)?;
         self.syncs += 1;
-        self.records.log.0.sync_data().map_err(|e| write_error(sled::Error::Io(e)))
+        self.records.log.0.sync_data().map_err(|e| failed(sled::Error::Io(e)))
     }
 }
 
@@ -390,11 +390,7 @@ impl GroupWriter for Writer {
 
 // === errors ===
 
-fn read_error(error: sled::Error) -> Error {
-    sled_error(error, Path::new("the store"))
-}
-
-fn write_error(error: sled::Error) -> Error {
+fn failed(error: sled::Error) -> Error {
     sled_error(error, Path::new("the store"))
 }
 
@@ -412,5 +408,102 @@ fn sled_error(error: sled::Error, path: &Path) -> Error {
         sled::Error::CollectionNotFound(_) | sled::Error::ReportableBug(_) => {
             Error::internal("sled failed").with_source(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::Precondition;
+
+    use super::*;
+
+    fn open(data: &Path) -> (Arc<Records>, Writer) {
+        let records = Arc::new(Records::open(data, &RecordOptions::default()).unwrap());
+        (records.clone(), Writer::new(records, data).unwrap())
+    }
+
+    fn write(writer: &mut Writer, batch: Batch) {
+        assert!(writer.commit_group(&[batch]).unwrap()[0].is_ok());
+    }
+
+    /// Three batches of one group for one key: the first two follow each
+    /// other, the third is late.
+    #[test]
+    fn a_batch_sees_what_the_group_did_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (records, mut writer) = open(dir.path());
+        let key = || b"k".to_vec();
+        let next = Precondition::At(Revision(writer.last_revision + 1));
+        let group = [
+            Batch::new().require(key(), Precondition::Absent).write(key(), b"1".to_vec()),
+            Batch::new().require(key(), next).write(key(), b"2".to_vec()),
+            Batch::new().require(key(), next).write(b"other".to_vec(), vec![]).delete(key()),
+            Batch::new().require(key(), Precondition::Absent).delete(key()),
+        ];
+        let verdicts = writer.commit_group(&group).unwrap();
+        let good: Vec<_> = verdicts.iter().map(Result::is_ok).collect();
+        assert_eq!(good, [true, true, false, false]);
+        assert!(records.get(b"k").unwrap().unwrap().value == b"2");
+        assert!(records.get(b"other").unwrap().is_none());
+        assert_eq!(writer.syncs(), 1);
+        let gone = [
+            Batch::new().delete(key()),
+            Batch::new().require(key(), Precondition::Absent).write(key(), b"3".to_vec()),
+        ];
+        assert!(writer.commit_group(&gone).unwrap().iter().all(Result::is_ok));
+        assert!(records.get(b"k").unwrap().unwrap().value == b"3");
+    }
+
+    #[test]
+    fn a_replaced_or_removed_value_leaves_no_chunks() {
+        let dir = tempfile::tempdir().unwrap();
+        let (records, mut writer) = open(dir.path());
+        for bytes in [5 * CHUNK_BYTES, 2 * CHUNK_BYTES, 3 * CHUNK_BYTES + 1, 1] {
+            write(&mut writer, Batch::new().write(b"k".to_vec(), vec![1; bytes]));
+            let chunks = if bytes > CHUNK_BYTES { bytes.div_ceil(CHUNK_BYTES) } else { 0 };
+            assert_eq!(records.db.len(), 2 + chunks, "last revision, head and chunks");
+        }
+        write(&mut writer, Batch::new().write(b"k".to_vec(), vec![1; 5 * CHUNK_BYTES]));
+        write(&mut writer, Batch::new().delete(b"k".to_vec()));
+        assert_eq!(records.db.len(), 1);
+    }
+
+    /// Side files are never synced: no key and no value may cause one. The
+    /// keys are the worst for sled's index, long and with nothing in common
+    /// but for neighbours.
+    #[test]
+    fn nothing_goes_into_sleds_side_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_records, mut writer) = open(dir.path());
+        let mut batch = Batch::new();
+        for i in 0..3_000_u32 {
+            let mut key = vec![(i / 34) as u8; 1024];
+            key[1023] = (i % 34) as u8;
+            batch = batch.write(key, vec![i as u8; CHUNK_BYTES]);
+            if i % 100 == 99 {
+                write(&mut writer, std::mem::take(&mut batch));
+            }
+        }
+        assert_eq!(fs::read_dir(dir.path().join("blobs")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_unfinished_snapshot_does_not_keep_the_store_shut() {
+        let dir = tempfile::tempdir().unwrap();
+        let (records, mut writer) = open(dir.path());
+        write(&mut writer, Batch::new().write(b"k".to_vec(), b"v".to_vec()));
+        drop((records, writer));
+        fs::write(dir.path().join("snap.FFFFFFFFFFFFFFFF.generating"), b"half").unwrap();
+        let (records, _writer) = open(dir.path());
+        assert!(records.get(b"k").unwrap().unwrap().value == b"v");
+    }
+
+    #[test]
+    fn half_a_group_is_never_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (records, _writer) = open(dir.path());
+        records.torn.store(true, Ordering::Relaxed);
+        assert!(records.get(b"k").is_err());
+        assert!(records.scan(b"", None, 1).is_err());
     }
 }

@@ -151,6 +151,10 @@ impl SecretStore for CachedStore {
         self.core.inner.capabilities()
     }
 
+    fn version_order(&self, version: &Version) -> Option<u64> {
+        self.core.inner.version_order(version)
+    }
+
     async fn put(
         &self,
         name: &SecretName,

@@ -179,14 +179,15 @@ impl<'t> Floor<'t> {
         let eighths = [1, 4, 7][random.below(3)];
         let fate = |(at, index): (usize, usize)| {
             let fate = match contents {
-                Contents::Nothing => Fate::Lost,
                 Contents::Everything => Fate::Whole,
                 Contents::OnlyLast if at == last => Fate::Whole,
                 Contents::AllButFirst if at != 0 => Fate::Whole,
-                Contents::OnlyLast | Contents::AllButFirst => Fate::Lost,
                 Contents::Prefix if at < torn => Fate::Whole,
                 Contents::Prefix if at == torn => Fate::Torn,
-                Contents::Prefix => Fate::Lost,
+                Contents::Nothing
+                | Contents::OnlyLast
+                | Contents::AllButFirst
+                | Contents::Prefix => Fate::Lost,
                 _ if !random.chance(eighths) && random.chance(2) => Fate::Grown,
                 _ if !random.chance(eighths) => Fate::Lost,
                 Contents::Subset => Fate::Whole,

@@ -95,13 +95,13 @@ impl<'t> Program<'t> {
                 }
                 None => Ok(()),
             },
-            "truncate" => match self.trace.names.get(&self.resolve(call, 0, 0)?) {
+            "truncate" => match self.trace.names.get(&resolve(call, 0, 0)?) {
                 Some(inode) => {
                     let size = call.number(1)?;
                     self.resize(call, *inode, size);
                     Ok(())
                 }
-                None => self.outside(&self.resolve(call, 0, 0)?),
+                None => self.outside(&resolve(call, 0, 0)?),
             },
             "fallocate" => self.allocate(call),
             "fsync" | "fdatasync" => match (self.description(call, 0)?, call.end) {
@@ -123,11 +123,11 @@ impl<'t> Program<'t> {
                 Ok(())
             }
             "mkdir" | "mkdirat" => {
-                let path = self.argument_path(call, at)?;
+                let path = argument_path(call, at)?;
                 self.make(call, path, true).map(drop)
             }
             "unlink" | "rmdir" | "unlinkat" => {
-                let path = self.argument_path(call, at)?;
+                let path = argument_path(call, at)?;
                 self.unlink(call, &path)
             }
             "rename" | "renameat" | "renameat2" => self.rename(call),
@@ -162,7 +162,7 @@ impl<'t> Program<'t> {
         let flags =
             if call.name == "creat" { "O_WRONLY|O_CREAT|O_TRUNC" } else { call.text(at + 1) };
         let has = |flag| flags.split('|').any(|one| one == flag);
-        let asked = self.argument_path(call, at)?;
+        let asked = argument_path(call, at)?;
         // Where the file really is: links on the way are resolved.
         let path = call.returned_path().unwrap_or(asked);
         if !path.starts_with(&self.trace.base) {
@@ -290,8 +290,8 @@ impl<'t> Program<'t> {
 
     fn rename(&mut self, call: &Call<'_>) -> Result<(), String> {
         let at = usize::from(call.name != "rename");
-        let from = self.argument_path(call, at)?;
-        let to = self.second_path(call, at)?;
+        let from = argument_path(call, at)?;
+        let to = second_path(call, at)?;
         if call.text(4).contains("EXCHANGE") || call.text(4).contains("WHITEOUT") {
             return Err("this rename is not modelled".into());
         }
@@ -315,8 +315,8 @@ impl<'t> Program<'t> {
 
     fn link(&mut self, call: &Call<'_>) -> Result<(), String> {
         let at = usize::from(call.name == "linkat");
-        let from = self.argument_path(call, at)?;
-        let to = self.second_path(call, at)?;
+        let from = argument_path(call, at)?;
+        let to = second_path(call, at)?;
         let Some(inode) = self.trace.names.get(&from).copied() else {
             self.outside(&from)?;
             return self.outside(&to);
@@ -345,26 +345,6 @@ impl<'t> Program<'t> {
         Ok(())
     }
 
-    fn argument_path(&self, call: &Call<'_>, at: usize) -> Result<PathBuf, String> {
-        self.resolve(call, 0, at)
-    }
-
-    /// The new name of a rename or link: `(from, to)` or `(dir, from, dir, to)`.
-    fn second_path(&self, call: &Call<'_>, at: usize) -> Result<PathBuf, String> {
-        if at == 0 { self.resolve(call, 1, 1) } else { self.resolve(call, 2, 3) }
-    }
-
-    /// The path in argument `at`, seen from the directory in argument
-    /// `directory`, if that is another argument.
-    fn resolve(&self, call: &Call<'_>, directory: usize, at: usize) -> Result<PathBuf, String> {
-        let path = call.path(at)?;
-        let from = if directory == at { PathBuf::new() } else { call.descriptor(directory)?.path };
-        if path.is_relative() && from.as_os_str().is_empty() {
-            return Err("a path relative to the working directory is not modelled".into());
-        }
-        Ok(absolute(from, &path))
-    }
-
     fn push(&mut self, call: &Call<'_>, what: What) {
         self.trace.push_at(call.start, call.end.unwrap_or(NEVER), what);
     }
@@ -375,6 +355,26 @@ impl<'t> Program<'t> {
 /// only by what they return.
 fn counts_from_start(name: &str) -> bool {
     name.contains("write") || name.contains("truncate") || matches!(name, "close" | "fallocate")
+}
+
+fn argument_path(call: &Call<'_>, at: usize) -> Result<PathBuf, String> {
+    resolve(call, 0, at)
+}
+
+/// The new name of a rename or link: `(from, to)` or `(dir, from, dir, to)`.
+fn second_path(call: &Call<'_>, at: usize) -> Result<PathBuf, String> {
+    if at == 0 { resolve(call, 1, 1) } else { resolve(call, 2, 3) }
+}
+
+/// The path in argument `at`, seen from the directory in argument
+/// `directory`, if that is another argument.
+fn resolve(call: &Call<'_>, directory: usize, at: usize) -> Result<PathBuf, String> {
+    let path = call.path(at)?;
+    let from = if directory == at { PathBuf::new() } else { call.descriptor(directory)?.path };
+    if path.is_relative() && from.as_os_str().is_empty() {
+        return Err("a path relative to the working directory is not modelled".into());
+    }
+    Ok(absolute(from, &path))
 }
 
 fn absolute(from: PathBuf, path: &Path) -> PathBuf {
@@ -389,3 +389,6 @@ fn absolute(from: PathBuf, path: &Path) -> PathBuf {
     }
     whole
 }
+
+#[cfg(test)]
+mod tests;

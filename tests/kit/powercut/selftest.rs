@@ -1,13 +1,14 @@
 //! The harness finds each mistake that a store can make, and lets a store pass
 //! that makes none. The workload is this test executable, started again.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Contents, Names, Options, Output, Recorder, Report, Trace, replay, sweep};
+use super::{Contents, Names, Options, Output, Recorder, Report, State, Trace, replay, sweep};
 
 const DIR: &str = "POWERCUT_DIR";
 const KIND: &str = "POWERCUT_KIND";
@@ -35,7 +36,6 @@ fn workload() {
         "replace without directory sync" => replace_file(dir, true, false),
         "reordered" => two_files_in_order(dir),
         "late" => acknowledge_a_write_after_the_sync(dir),
-        "concurrent" => a_sync_beside_a_write(dir),
         "through" => write_through(dir),
         "kill" => {
             log(dir, false, true);
@@ -43,7 +43,8 @@ fn workload() {
             std::process::abort();
         }
         "append after kill" => append_again(dir),
-        "mapping" => share_a_mapping_by_dd(dir),
+        "names" => create_names(dir),
+        "child" => write_in_a_child(dir),
         other => panic!("no workload {other}"),
     }
 }
@@ -120,32 +121,6 @@ fn acknowledge_a_write_after_the_sync(dir: &Path) {
     }
 }
 
-/// One thread syncs all the time; the other takes for granted that a sync which
-/// returns after its write has covered it.
-fn a_sync_beside_a_write(dir: &Path) {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    let file = File::create_new(dir.join("log")).unwrap();
-    File::open(dir).unwrap().sync_all().unwrap();
-    let (syncs, done) = (AtomicUsize::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::SeqCst) {
-                file.sync_data().unwrap();
-                syncs.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        for round in 0..100 * ROUNDS {
-            file.write_all_at(&line(round % 1000), (round * 601) as u64).unwrap();
-            let before = syncs.load(Ordering::SeqCst);
-            while syncs.load(Ordering::SeqCst) == before {
-                std::thread::yield_now();
-            }
-            ack(round);
-        }
-        done.store(true, Ordering::SeqCst);
-    });
-}
-
 fn write_through(dir: &Path) {
     // O_DSYNC, and O_APPEND: the offset is the end of the file.
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -159,7 +134,13 @@ fn write_through(dir: &Path) {
     }
 }
 
-fn share_a_mapping_by_dd(dir: &Path) {
+fn create_names(dir: &Path) {
+    for name in ["a", "b", "c", "d"] {
+        File::create_new(dir.join(name)).unwrap();
+    }
+}
+
+fn write_in_a_child(dir: &Path) {
     // Another process writes: the record would have a hole.
     let to = format!("of={}", dir.join("log").display());
     Command::new("dd").args(["if=/dev/zero", "count=1", &to]).output().unwrap();
@@ -264,23 +245,6 @@ fn a_sync_before_the_write_does_not_count() {
     assert_eq!(sweep_log("late").failures.len(), 1);
 }
 
-/// The mistake needs the right moment, so that each state can only be judged
-/// by the trace: some sync started before a write returned, and returned
-/// before its acknowledgement.
-#[test]
-fn a_sync_that_started_before_the_write_returned_does_not_count() {
-    let trace = record("concurrent");
-    let options = Options { cuts: 3000, random_states: 0, ..Options::default() };
-    let check = |dir: &Path, output: Output<'_>| {
-        let log = fs::read(dir.join("log")).unwrap_or_default();
-        let acknowledged = output.acknowledged().count();
-        let there =
-            |round: usize| log.get(round * 601..(round + 1) * 601) == Some(&line(round % 1000)[..]);
-        if (0..acknowledged).all(there) { Ok(()) } else { Err("a record is missing".into()) }
-    };
-    assert_eq!(sweep(&trace, &options, check).unwrap().failures.len(), 1);
-}
-
 #[test]
 fn a_file_that_writes_through_needs_no_sync() {
     sweep_log("through").assert_survived();
@@ -325,6 +289,71 @@ fn a_cut_after_a_cut_starts_from_a_durable_directory() {
     sweep(&recorder.finish().unwrap(), &Options::default(), check).unwrap().assert_survived();
 }
 
+/// What each variant promises to try, over all its states of one record.
+#[test]
+fn unsynced_contents_are_lost_torn_holes_and_garbage() {
+    let trace = record("log without sync");
+    let seen = |contents, wanted: &dyn Fn(&[u8]) -> bool| {
+        (0..500).any(|seed| {
+            let cut = trace.length;
+            let state = State { cut, contents, names: Names::Everything, seed };
+            let found =
+                |dir: &Path, _: Output<'_>| match wanted(&fs::read(dir.join("log")).unwrap()) {
+                    true => Err("found".into()),
+                    false => Ok(()),
+                };
+            replay(&trace, state, found).unwrap().is_err()
+        })
+    };
+    let record = |log: &[u8], round: usize| -> Vec<u8> {
+        log.iter().skip(round * 601).take(601).copied().collect()
+    };
+    let torn = |log: &[u8]| {
+        let third = record(log, 2);
+        third.len() == 601 && third != line(2) && third.iter().any(|byte| line(2).contains(byte))
+    };
+    let hole = |log: &[u8]| record(log, 2) == [0; 601] && record(log, 3) == line(3);
+    let garbage = |log: &[u8]| record(log, 2).iter().any(|byte| *byte >= 0x80);
+    let ends_with_zeros = |log: &[u8]| log.len() == 12 * 601 && record(log, 11) == [0; 601];
+    assert!(seen(Contents::Torn, &torn) && !seen(Contents::Subset, &torn));
+    assert!(seen(Contents::Subset, &hole) && !seen(Contents::Prefix, &hole));
+    assert!(seen(Contents::Prefix, &torn));
+    assert!(seen(Contents::Garbage, &garbage) && !seen(Contents::Torn, &garbage));
+    assert!(seen(Contents::Subset, &ends_with_zeros));
+    assert!(
+        seen(Contents::OnlyLast, &|log| record(log, 10) == [0; 601] && record(log, 11) == line(11))
+    );
+    assert!(
+        seen(Contents::AllButFirst, &|log| record(log, 0) == [0; 601] && record(log, 1) == line(1))
+    );
+    assert!(seen(Contents::Everything, &|log| complete_lines(log) == ROUNDS));
+    assert!(seen(Contents::Nothing, &<[u8]>::is_empty));
+}
+
+#[test]
+fn unsynced_names_are_a_prefix_or_any_of_them() {
+    let trace = record("names");
+    let mut kept = [Names::Prefix, Names::Subset].map(|names| {
+        let mut kept = BTreeSet::new();
+        for seed in 0..500 {
+            let (cut, contents) = (trace.length, Contents::Nothing);
+            let state = State { cut, contents, names, seed };
+            let list = |dir: &Path, _: Output<'_>| {
+                let mut names: Vec<String> = fs::read_dir(dir)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                    .collect();
+                names.sort();
+                Err(names.concat())
+            };
+            kept.insert(replay(&trace, state, list).unwrap().unwrap_err());
+        }
+        kept
+    });
+    assert_eq!(kept[1].len(), 16);
+    assert!(std::mem::take(&mut kept[0]).into_iter().eq(["", "a", "ab", "abc", "abcd"]));
+}
+
 #[test]
 fn a_failure_is_replayed_from_its_line() {
     let trace = record("log without sync");
@@ -341,6 +370,6 @@ fn a_failure_is_replayed_from_its_line() {
 #[test]
 fn what_another_process_writes_is_refused() {
     let mut recorder = Recorder::new().unwrap();
-    let error = run(&mut recorder, "mapping").unwrap_err().to_string();
+    let error = run(&mut recorder, "child").unwrap_err().to_string();
     assert!(error.contains("not modelled"), "{error}");
 }

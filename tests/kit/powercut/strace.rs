@@ -66,15 +66,12 @@ pub(super) fn calls(log: &str, first: usize) -> Result<(Vec<Call<'_>>, usize), S
         }
         let (name, rest) =
             text.split_once('(').ok_or_else(|| format!("not a call: {}", brief(text)))?;
-        let (rest, result, end) = match rest.strip_suffix("<unfinished ...>") {
-            Some(rest) => {
-                unfinished.insert(thread, calls.len());
-                (rest, "?", None)
-            }
-            None => {
-                let result = result(rest)?;
-                (rest, result, (!result.starts_with('?')).then_some(start + 1))
-            }
+        let (rest, result, end) = if let Some(rest) = rest.strip_suffix("<unfinished ...>") {
+            unfinished.insert(thread, calls.len());
+            (rest, "?", None)
+        } else {
+            let result = result(rest)?;
+            (rest, result, (!result.starts_with('?')).then_some(start + 1))
         };
         calls.push(Call { name, args: split(rest), start, end, result });
     }

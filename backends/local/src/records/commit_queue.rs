@@ -289,7 +289,7 @@ mod tests {
         queue: &CommitQueue,
         seen: &mpsc::Receiver<usize>,
         say: &mpsc::Sender<Answer>,
-        answers: [Answer; 2],
+        answers: impl IntoIterator<Item = Answer>,
         sizes: &[usize],
     ) -> (Option<ErrorKind>, Vec<Option<ErrorKind>>) {
         let kind = |verdict: Result<()>| verdict.err().map(|error| error.kind());
@@ -319,11 +319,8 @@ mod tests {
     #[test]
     fn a_group_is_bounded_and_a_large_batch_goes_alone() {
         let (queue, seen, say) = start();
-        for _ in 0..3 {
-            say.send(Answer::Good).unwrap();
-        }
         let sizes = [10, 10, MAX_GROUP_BYTES, MAX_GROUP_BYTES];
-        let answers = [Answer::Good, Answer::Good];
+        let answers = [Answer::Good, Answer::Good, Answer::Good, Answer::Good];
         one_then_many(&queue, &seen, &say, answers, &sizes);
         let groups: Vec<_> = seen.try_iter().collect();
         assert_eq!(groups, [2, 1, 1]);

@@ -3,16 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use futures_executor::block_on;
+use strongroom_core::cache::{CacheOptions, CachedStore, ThreadSpawn};
 use strongroom_core::memory::MemoryRecords;
-use strongroom_core::{
-    Clock, EnvelopeOptions, EnvelopeStore, ErrorKind, KeyWrapper, RecordStore, Result, SecretStore,
-};
+use strongroom_core::{Clock, EnvelopeOptions, KeyWrapper, RecordStore, Result, SecretStore};
 use strongroom_kit::conformance::records::RecordsBackend;
-use strongroom_kit::conformance::secrets::{ACCOUNT, RECOVERY_WINDOW, SecretsBackend};
+use strongroom_kit::conformance::secrets::{RECOVERY_WINDOW, SecretsBackend};
 use strongroom_kit::conformance::wrapper::WrapperBackend;
-use strongroom_kit::{conformance_records, conformance_secrets, conformance_wrapper};
-use strongroom_local::kek::{LocalKek, Protection, Unlock};
+use strongroom_kit::{
+    block_on, conformance_records, conformance_secrets, conformance_wrapper, embedded,
+};
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 
 mod records {
@@ -32,6 +31,7 @@ mod secrets {
     conformance_secrets!(memory => SecretsBackend::volatile(|dir, clock| envelope(memory_records, dir, clock)));
     conformance_secrets!(sled => SecretsBackend::persistent(|dir, clock| envelope(sled_records, dir, clock)));
     conformance_secrets!(redb => SecretsBackend::persistent(|dir, clock| envelope(redb_records, dir, clock)));
+    conformance_secrets!(cached => SecretsBackend::volatile(cached));
 }
 
 fn memory_records(_: &Path) -> Result<Arc<dyn RecordStore>> {
@@ -47,19 +47,11 @@ fn redb_records(dir: &Path) -> Result<Arc<dyn RecordStore>> {
 }
 
 fn local_kek(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
-    Ok(Arc::new(open_or_create_kek(path)?))
+    Ok(Arc::new(embedded::kek(path)?))
 }
 
 fn rotate_local_kek(path: &Path) -> Result<()> {
-    LocalKek::open(path, &Unlock::Plain)?.rotate().map(drop)
-}
-
-fn open_or_create_kek(path: &Path) -> Result<LocalKek> {
-    if path.exists() {
-        LocalKek::open(path, &Unlock::Plain)
-    } else {
-        LocalKek::create(path, &Protection::Plain)
-    }
+    embedded::kek(path)?.rotate().map(drop)
 }
 
 /// Sealed records in `dir`, under a KEK beside it.
@@ -69,15 +61,15 @@ fn envelope(
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn SecretStore>> {
     let wrapper = local_kek(&dir.with_extension("kek"))?;
-    let records = records(dir)?;
     let options =
         EnvelopeOptions { recovery_window: RECOVERY_WINDOW, ..EnvelopeOptions::default() };
-    let create = EnvelopeStore::create(records.clone(), wrapper.clone(), ACCOUNT, options.clone());
-    let store = match block_on(create) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            block_on(EnvelopeStore::open(records, wrapper, ACCOUNT, options))?
-        }
-        created => created?,
-    };
+    let store = block_on(embedded::envelope(records(dir)?, wrapper, options))?;
     Ok(Arc::new(store.with_clock(clock)))
+}
+
+/// The cache in front of sealed records in memory.
+fn cached(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> {
+    let inner = envelope(memory_records, dir, clock.clone())?;
+    let (options, spawn) = (CacheOptions::default(), Arc::new(ThreadSpawn::new()));
+    Ok(Arc::new(CachedStore::new(inner, options, clock, spawn)?))
 }

@@ -3,6 +3,12 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a test kit says what is wrong by panicking")]
 
+mod block;
 pub mod conformance;
+pub mod embedded;
+pub mod faults;
+pub mod memory;
 pub mod powercut;
 pub mod random;
+
+pub use block::block_on;

@@ -45,7 +45,7 @@ macro_rules! points {
         pub fn run(point: &str, backend: $backend) {
             $crate::conformance::prepare_memory();
             let bench = Bench::new(backend);
-            futures_executor::block_on(async {
+            $crate::block_on(async {
                 match point {
                     $(stringify!($name) => $name(&bench).await,)*
                     _ => panic!("there is no contract point {point}"),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use futures_executor::block_on;
+use crate::block_on;
 use futures_util::future::FutureExt;
 use strongroom_core::record::MAX_KEY_BYTES;
 use strongroom_core::{Batch, ErrorKind, Precondition, RecordStore, Result, Revision, Stored};
@@ -412,11 +412,14 @@ async fn readers_see_all_of_a_batch_or_none(bench: &Bench) {
                 }
             });
         }
-        for round in 1..=100 {
-            block_on(store.commit(batch(round))).expect("a batch");
+        let mut answers = (1..=100).map(|round| {
             thread::yield_now();
-        }
+            block_on(store.commit(batch(round)))
+        });
+        let failed = answers.find_map(Result::err);
+        // Before anything panics here, or the readers would never end.
         done.store(true, Ordering::Release);
+        assert!(failed.is_none(), "{failed:?}");
     });
 }
 

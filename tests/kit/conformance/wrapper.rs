@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use futures_executor::block_on;
+use crate::block_on;
 use strongroom_core::{
     Dek, EncryptionContext, ErrorKind, KeyWrapper, Kind, Result, Scope, SecretName, Version,
     WrappedDek,

@@ -6,6 +6,14 @@ fn kept(t: &Fixture) -> String {
 }
 
 #[test]
+fn options_that_make_no_sense_make_no_cache() {
+    let options = CacheOptions { ttl: Duration::ZERO, ..CacheOptions::default() };
+    let (fake, clock) = (Arc::new(Fake::default()), ManualClock::new(Timestamp(0)));
+    let cache = CachedStore::new(fake, options, Arc::new(clock), Arc::new(ThreadSpawn::new()));
+    assert_eq!(cache.expect_err("refused").kind(), ErrorKind::Configuration);
+}
+
+#[test]
 fn what_was_used_longest_ago_makes_room() {
     let t = Fixture::new(|options| options.max_entries = 3);
     t.load(&["a", "b", "c"]);

@@ -51,6 +51,20 @@ fn past_the_limit_of_staleness_the_error_is_given() {
 }
 
 #[test]
+fn time_may_run_out_while_a_reader_waits() {
+    let t = lenient();
+    t.get("a").expect("an answer");
+    t.fake.close();
+    t.clock.advance(TTL + 60 * SECOND - 10 * MILLI);
+    let mut reader = t.reader("a");
+    assert!(polled(&mut reader).is_none());
+    t.clock.advance(20 * MILLI);
+    assert!(polled(&mut reader).is_none(), "too old to be given by now");
+    t.fake.open();
+    assert!(!block_on(reader).expect("an answer").stale);
+}
+
+#[test]
 fn a_backend_that_hangs_delays_nobody() {
     let t = lenient();
     t.get("a").expect("an answer");
@@ -101,7 +115,9 @@ fn a_denial_is_never_bridged() {
         t.get("a").expect("an answer");
         t.clock.advance(TTL);
         t.fake.fail(Some(kind));
+        let calls = t.fake.calls();
         assert_eq!(t.kind("a"), kind);
+        assert_eq!(t.fake.calls(), calls + 1, "the backend is believed at once");
         t.fake.fail(Some(ErrorKind::Unavailable));
         t.clock.advance(2 * SECOND);
         assert_eq!(t.kind("a"), ErrorKind::Unavailable, "the entry is gone");

@@ -217,6 +217,21 @@ fn a_denial_evicts_at_once() {
 }
 
 #[test]
+fn a_version_that_vanished_evicts_the_others() {
+    let t = Fixture::new(|options| options.refresh_ahead = Some(0.5));
+    let old = || block_on(t.cache.get(&name("a"), &version(1)));
+    old().expect("an answer");
+    t.clock.advance(40 * SECOND);
+    t.get("a").expect("an answer");
+    t.fake.state().versions.clear(); // somebody purged the secret
+    t.clock.advance(10 * SECOND);
+    old().expect("it is not known yet");
+    assert!(t.cache.status(&name("a")).is_some());
+    t.spawn.poll();
+    assert!(t.cache.status(&name("a")).is_none());
+}
+
+#[test]
 fn not_found_is_remembered_for_a_short_time() {
     let t = Fixture::new(|options| options.negative_ttl = SECOND);
     for _ in 0..3 {

@@ -20,6 +20,7 @@ pub mod secret;
 pub mod store;
 pub mod wrapper;
 
+pub use cache::{CacheOptions, CachedStore};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use context::EncryptionContext;
 pub use engine::Engine;

@@ -133,10 +133,10 @@ impl<'t> Program<'t> {
             "rename" | "renameat" | "renameat2" => self.rename(call),
             "link" | "linkat" => self.link(call),
             "mmap" => {
+                // What maps a file writable has opened it for writing.
                 let shared = call.text(3).contains("MAP_SHARED");
-                let writes = call.has_flag(2, "PROT_WRITE");
                 match (shared, self.description(call, 4)) {
-                    (true, Ok(Some(id))) if writes || self.descriptions[id].writable => {
+                    (true, Ok(Some(id))) if self.descriptions[id].writable => {
                         Err("a shared mapping of a file open for writing is not modelled".into())
                     }
                     _ => Ok(()),

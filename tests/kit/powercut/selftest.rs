@@ -147,9 +147,9 @@ fn write_in_a_child(dir: &Path) {
 }
 
 fn complete_lines(log: &[u8]) -> usize {
-    (0..)
-        .take_while(|round| log.get(round * 601..(round + 1) * 601) == Some(&line(*round)[..]))
-        .count()
+    let complete =
+        |round: &usize| log.get(round * 601..(round + 1) * 601) == Some(&line(*round)[..]);
+    (0..1000).take_while(complete).count()
 }
 
 fn run(recorder: &mut Recorder, kind: &str) -> io::Result<()> {
@@ -182,9 +182,10 @@ fn check_value(dir: &Path, output: Output<'_>) -> Result<(), String> {
         return Ok(());
     }
     let value = fs::read(dir.join("value")).map_err(|error| error.to_string())?;
-    match (acknowledged - 1..=acknowledged).any(|round| value == line(round)) {
-        true => Ok(()),
-        false => Err(format!("not value {acknowledged}")),
+    if (acknowledged - 1..=acknowledged).any(|round| value == line(round)) {
+        Ok(())
+    } else {
+        Err(format!("not value {acknowledged}"))
     }
 }
 
@@ -297,11 +298,10 @@ fn unsynced_contents_are_lost_torn_holes_and_garbage() {
         (0..500).any(|seed| {
             let cut = trace.length;
             let state = State { cut, contents, names: Names::Everything, seed };
-            let found =
-                |dir: &Path, _: Output<'_>| match wanted(&fs::read(dir.join("log")).unwrap()) {
-                    true => Err("found".into()),
-                    false => Ok(()),
-                };
+            let found = |dir: &Path, _: Output<'_>| {
+                let log = fs::read(dir.join("log")).unwrap();
+                if wanted(&log) { Err("found".into()) } else { Ok(()) }
+            };
             replay(&trace, state, found).unwrap().is_err()
         })
     };

@@ -101,10 +101,6 @@ impl Call<'_> {
         self.args.get(index).copied().unwrap_or_default()
     }
 
-    pub(super) fn has_flag(&self, index: usize, flag: &str) -> bool {
-        self.text(index).split('|').any(|one| one == flag)
-    }
-
     pub(super) fn number(&self, index: usize) -> Result<u64, String> {
         self.text(index).parse().map_err(|_| self.complain(index, "a number"))
     }

@@ -388,6 +388,19 @@ pub(super) mod fault {
 mod tests {
     use super::*;
 
+    /// What another program puts there between the look and the rename, which
+    /// no lock of ours keeps out.
+    #[test]
+    fn a_creation_never_replaces() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(&directory.path().join("kek")).unwrap();
+        let lock = file.lock().unwrap();
+        fs::write(file.path(), "theirs").unwrap();
+        let error = file.create(&lock, &SecretBytes::copy_from(b"ours").unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(file.path()).unwrap(), b"theirs");
+    }
+
     #[test]
     fn a_key_file_belongs_to_us_or_to_root() {
         let problem = |owner, mode, regular| {

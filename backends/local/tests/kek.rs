@@ -1,5 +1,7 @@
 //! The local KEK's key file: what opens it, and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers panic as the test does")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! Key files of format 1 that an independent implementation of `FORMAT.md`
 //! made: a reader for a format stays for ever.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers panic as the test does")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

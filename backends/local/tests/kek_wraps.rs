@@ -1,6 +1,8 @@
 //! The local KEK's wraps: what they are bound to, how they are counted, and
 //! what two processes that share a key file do to each other.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers panic as the test does")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_core::audit::AuditLog;
+use strongroom_core::cache::{CachedStore, ThreadSpawn};
 use strongroom_core::{
     Engine, EnvelopeOptions, EnvelopeStore, Error, ErrorKind, RecordStore, Result, SecretBytes,
-    SystemClock,
+    SecretStore, SystemClock,
 };
 use strongroom_local::kek::{LocalKek, PassphraseCost, Protection, Unlock, systemd_credential};
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
@@ -91,12 +92,19 @@ impl Config {
 
     /// `store` with names and the audit log.
     fn engine(&self, store: Arc<EnvelopeStore>) -> Result<Engine> {
-        if self.cache.enabled {
-            return Err(Error::unsupported("[cache] enabled = true: not in this release"));
-        }
         let scope = self.scope()?;
+        let audit_key = store.audit_key()?;
+        let store: Arc<dyn SecretStore> = match self.cache.options() {
+            Some(options) => Arc::new(CachedStore::new(
+                store,
+                options,
+                SystemClock::shared(),
+                Arc::new(ThreadSpawn::new()),
+            )?),
+            None => store,
+        };
         let Some(path) = self.audit_path() else { return Ok(Engine::new(store, scope)) };
-        let log = AuditLog::open(path, Some(store.audit_key()?), SystemClock::shared())?;
+        let log = AuditLog::open(path, Some(audit_key), SystemClock::shared())?;
         let log = log.synced(self.audit.sync);
         Ok(Engine::new(store, scope).with_audit(Arc::new(log)))
     }
@@ -207,6 +215,92 @@ fn real(path: &Path) -> Result<PathBuf> {
                 existing = parent;
             }
             Err(error) => return Err(unusable(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use futures_executor::block_on;
+    use strongroom_core::{PutOptions, Select};
+
+    use super::*;
+
+    fn config(dir: &Path, text: &str) -> Config {
+        let file = dir.join("strongroom.toml");
+        fs::write(&file, text).expect("written");
+        Config::load(&file).expect("valid")
+    }
+
+    fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
+        result.err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn a_store_is_made_once_and_opened_from_then_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = config(dir.path(), "[cache]\nenabled = true\n");
+        let options = OpenOptions::default;
+        assert_eq!(kind(block_on(config.open(options()))), Some(ErrorKind::Configuration));
+        assert!(!config.store_path().exists(), "opening creates nothing");
+        let engine = block_on(config.create(options())).expect("created");
+        let value = SecretBytes::copy_from(b"v").expect("memory");
+        block_on(engine.put("account.a", &value, &PutOptions::default())).expect("put");
+        assert_eq!(kind(block_on(config.open(options()))), Some(ErrorKind::Unavailable));
+        drop(engine);
+        assert_eq!(kind(block_on(config.create(options()))), Some(ErrorKind::AlreadyExists));
+        let engine = block_on(config.open(options())).expect("opened");
+        let got = block_on(engine.get("account.a", &Select::Latest)).expect("got");
+        assert!(got.value == value);
+    }
+
+    #[test]
+    fn opening_waits_for_whoever_has_the_store() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = config(dir.path(), "");
+        let engine = block_on(config.create(OpenOptions::default())).expect("created");
+        let (waits, waiting) = std::sync::mpsc::channel();
+        let opener = std::thread::spawn(move || {
+            waits.send(()).expect("heard");
+            let wait = Duration::from_secs(600);
+            block_on(config.open(OpenOptions { passphrase: None, wait })).is_ok()
+        });
+        waiting.recv().expect("it runs");
+        drop(engine);
+        assert!(opener.join().expect("no panic"));
+    }
+
+    #[test]
+    fn a_key_among_the_records_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::symlink(".", dir.path().join("link")).expect("a link");
+        for key in ["records/kek", "x/../records/a/kek", "link/records/kek"] {
+            let config = config(dir.path(), &format!("[kek]\nkey_file = \"{key}\"\n"));
+            let refused = block_on(config.create(OpenOptions::default()));
+            assert_eq!(kind(refused), Some(ErrorKind::Configuration), "{key}");
+        }
+        assert!(!dir.path().join("records").exists());
+    }
+
+    #[test]
+    fn what_an_interrupted_create_left_is_completed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = config(dir.path(), "");
+        LocalKek::create(config.key_path(), &Protection::Plain).expect("a key");
+        assert!(block_on(config.create(OpenOptions::default())).is_ok());
+    }
+
+    #[test]
+    fn a_configuration_that_others_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("strongroom.toml");
+        fs::write(&file, "").expect("written");
+        for (mode, refused) in [(0o600, false), (0o644, false), (0o620, true), (0o602, true)] {
+            fs::set_permissions(&file, PermissionsExt::from_mode(mode)).expect("chmod");
+            assert_eq!(Config::load(&file).is_err(), refused, "{mode:o}");
         }
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use strongroom_core::cache::CacheOptions;
 use strongroom_core::guard;
 use strongroom_core::{Result, Scope, Suite};
 
@@ -144,12 +145,13 @@ pub struct CacheSection {
     /// How long an answer is fresh.
     #[serde(with = "value::duration")]
     pub ttl: Duration,
-    /// By which fraction of `ttl` expiries are spread.
+    /// By which fraction of `ttl` an entry may expire early, at random.
     #[serde(deserialize_with = "value::fraction")]
     pub jitter: f64,
-    /// After which fraction of `ttl` a hit refreshes in the background.
-    #[serde(deserialize_with = "value::optional_fraction")]
-    pub refresh_ahead: Option<f64>,
+    /// After which fraction of its life a hit refreshes an entry in the
+    /// background; 1.0 for never.
+    #[serde(deserialize_with = "value::fraction")]
+    pub refresh_ahead: f64,
     /// The most bytes of values.
     pub max_bytes: usize,
     /// The most values.
@@ -164,9 +166,15 @@ pub struct CacheSection {
     /// How long "there is no such secret" is remembered.
     #[serde(with = "value::duration")]
     pub negative_ttl: Duration,
-    /// After a failure, how long stale answers are given at once.
+    /// How long a backend that failed is left alone where a stale answer can be
+    /// given.
     #[serde(with = "value::duration")]
     pub retry_after: Duration,
+    /// After this time a call to the backend counts as failed.
+    #[serde(with = "value::duration")]
+    pub flight_timeout: Duration,
+    /// The most calls that go on in the background at one time.
+    pub max_background: usize,
 }
 
 /// `[audit]`
@@ -271,6 +279,27 @@ impl Config {
     }
 }
 
+impl CacheSection {
+    /// The options of a [`CachedStore`](strongroom_core::cache::CachedStore);
+    /// `None` where there is to be none.
+    #[must_use]
+    pub fn options(&self) -> Option<CacheOptions> {
+        let mut options = CacheOptions::default();
+        options.ttl = self.ttl;
+        options.jitter = self.jitter;
+        options.refresh_ahead = Some(self.refresh_ahead).filter(|part| *part < 1.0);
+        options.max_bytes = self.max_bytes;
+        options.max_entries = self.max_entries;
+        options.max_stale = self.max_stale;
+        options.stale_wait = self.stale_wait;
+        options.negative_ttl = self.negative_ttl;
+        options.retry_after = self.retry_after;
+        options.flight_timeout = self.flight_timeout;
+        options.max_background = self.max_background;
+        self.enabled.then_some(options)
+    }
+}
+
 impl StoreType {
     /// The name in a configuration.
     #[must_use]
@@ -327,19 +356,22 @@ impl Default for KekSection {
 }
 
 impl Default for CacheSection {
-    /// Off; where it is turned on, five minutes of 16 MiB.
+    /// Off; where it is turned on, as [`CacheOptions::default`].
     fn default() -> Self {
+        let options = CacheOptions::default();
         Self {
             enabled: false,
-            ttl: Duration::from_mins(5),
-            jitter: 0.1,
-            refresh_ahead: None,
-            max_bytes: 16 << 20,
-            max_entries: 10_000,
-            max_stale: None,
-            stale_wait: Duration::from_millis(20),
-            negative_ttl: Duration::from_secs(1),
-            retry_after: Duration::from_secs(1),
+            ttl: options.ttl,
+            jitter: options.jitter,
+            refresh_ahead: options.refresh_ahead.unwrap_or(1.0),
+            max_bytes: options.max_bytes,
+            max_entries: options.max_entries,
+            max_stale: options.max_stale,
+            stale_wait: options.stale_wait,
+            negative_ttl: options.negative_ttl,
+            retry_after: options.retry_after,
+            flight_timeout: options.flight_timeout,
+            max_background: options.max_background,
         }
     }
 }

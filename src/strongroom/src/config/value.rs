@@ -196,13 +196,6 @@ pub(crate) fn fraction<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Er
     Err(D::Error::custom(format!("{number} is not a fraction: write a number from 0.0 to 1.0")))
 }
 
-/// The same where there may be none.
-pub(crate) fn optional_fraction<'de, D: Deserializer<'de>>(
-    input: D,
-) -> Result<Option<f64>, D::Error> {
-    fraction(input).map(Some)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,9 @@
+//! The real binary as a child process.
+
+mod audit;
+mod configuration;
+mod documents;
+mod errors;
+mod kit;
+mod secrets;
+mod terminal;

@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Globals {
-    /// The configuration file [default: strongroom.toml in STRONGROOM_HOME, or by
+    /// The configuration file [default: strongroom.toml in `STRONGROOM_HOME`, or by
     /// the XDG rules]
     #[arg(long, global = true, env = "STRONGROOM_CONFIG", value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,

@@ -82,9 +82,10 @@ impl Context {
 
     /// The options for a store that exists.
     fn options(&self, config: &Config) -> Result<OpenOptions> {
-        let passphrase = match config.asks_for_passphrase() {
-            true => Some(terminal::ask_once("Passphrase of the key file: ")?),
-            false => None,
+        let passphrase = if config.asks_for_passphrase() {
+            Some(terminal::ask_once("Passphrase of the key file: ")?)
+        } else {
+            None
         };
         Ok(self.options_with(passphrase))
     }

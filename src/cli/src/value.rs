@@ -105,9 +105,10 @@ pub(crate) fn base64(bytes: &[u8]) -> Result<SecretBytes> {
         let byte = |at: usize| u32::from(from.get(at).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for (at, digit) in to.iter_mut().enumerate() {
-            *digit = match at <= from.len() {
-                true => base64_digit((bits >> (18 - 6 * at)) as u8 & 0x3f),
-                false => b'=',
+            *digit = if at <= from.len() {
+                base64_digit((bits >> (18 - 6 * at)) as u8 & 0x3f)
+            } else {
+                b'='
             };
         }
     }
@@ -119,10 +120,10 @@ pub(crate) fn base64(bytes: &[u8]) -> Result<SecretBytes> {
 fn base64_digit(bits: u8) -> u8 {
     let bits = i16::from(bits);
     let mut digit = bits + i16::from(b'A');
-    digit += ((25 - bits) >> 8) & 6;
-    digit -= ((51 - bits) >> 8) & 75;
-    digit -= ((61 - bits) >> 8) & 15;
-    digit += ((62 - bits) >> 8) & 3;
+    digit += ((25 - bits) >> 8) & 0x06;
+    digit -= ((51 - bits) >> 8) & 0x4b;
+    digit -= ((61 - bits) >> 8) & 0x0f;
+    digit += ((62 - bits) >> 8) & 0x03;
     digit.to_le_bytes()[0]
 }
 

@@ -264,7 +264,7 @@ mod tests {
         let (waits, waiting) = std::sync::mpsc::channel();
         let opener = std::thread::spawn(move || {
             waits.send(()).expect("heard");
-            let wait = Duration::from_secs(600);
+            let wait = Duration::from_mins(10);
             block_on(config.open(OpenOptions { passphrase: None, wait })).is_ok()
         });
         waiting.recv().expect("it runs");

@@ -1,6 +1,7 @@
 //! `strongroom audit`
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -125,7 +126,7 @@ fn describe(line: &Line) -> String {
         _ => "  ",
     };
     if let Some(outcome) = line.outcome.as_deref().filter(|outcome| *outcome != "ok") {
-        text += &format!("{outcome}  ");
+        let _ = write!(text, "{outcome}  ");
     }
     for (before, part) in [("", &line.scope), (" ", &line.name), (" version ", &line.version)] {
         if let Some(part) = part {
@@ -134,10 +135,10 @@ fn describe(line: &Line) -> String {
         }
     }
     if let Some(uid) = line.actor.uid {
-        text += &format!("  by uid {uid}");
+        let _ = write!(text, "  by uid {uid}");
     }
     if let Some(pid) = line.actor.pid {
-        text += &format!(" (pid {pid})");
+        let _ = write!(text, " (pid {pid})");
     }
     text
 }

@@ -15,6 +15,7 @@ Example:
 pub(crate) struct Args {}
 
 impl Args {
+    #[expect(clippy::unused_self, reason = "as every command is called")]
     pub(crate) fn run(self, context: &Context) -> Result {
         let config = context.config()?;
         // Opening has compared account and KEK, and read the log's last line.

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// or by a systemd credential
     #[arg(long, value_enum, default_value_t = ProtectionArg::None)]
     protection: ProtectionArg,
-    /// Where the passphrase is: env:NAME or file:PATH; without it you are asked
+    /// Where the passphrase is: `env:NAME` or `file:PATH`; without it you are asked
     #[arg(long, value_name = "REFERENCE", value_parser = reference)]
     passphrase: Option<SecretRef>,
     /// The name of the systemd credential

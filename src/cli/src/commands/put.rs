@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use futures_executor::block_on;
 use serde_json::json;
-use strongroom::{Config, Error, Expect, Kind, PutOptions, SecretBytes, SecretName, Version};
+use strongroom::{Config, Expect, Kind, PutOptions, SecretBytes, SecretName, Version};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -99,10 +99,10 @@ impl Args {
         }
         if io::stdin().is_terminal() {
             let value = terminal::ask_twice(&format!("Value of {name}: "))?;
-            return match value.is_empty() {
-                true => Err(Error::invalid_name("nothing was typed").into()),
-                false => Ok(value),
-            };
+            if value.is_empty() {
+                return Err(Failure::Usage("nothing was typed".to_owned()));
+            }
+            return Ok(value);
         }
         let value = value::from_stdin(max)?;
         if value.is_empty() {

@@ -204,9 +204,10 @@ fn hexdump(out: &mut dyn io::Write, record: &[u8]) -> io::Result<()> {
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
-    match text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", visible(&text).replace('\'', r"'\''")),
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", visible(&text).replace('\'', r"'\''"))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use strongroom::local::records::{RecordOptions, RecordStoreKind, open_records};
 use strongroom::Batch;
+use strongroom::local::records::{RecordOptions, RecordStoreKind, open_records};
 
 use crate::kit::{Home, VALUE};
 

@@ -49,7 +49,10 @@ impl Home {
         let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
         command.env_clear().envs(self.variables.iter().map(|(name, value)| (*name, value)));
         // Enough for a slow machine that runs everything at once.
-        command.args(["--wait", "120s"]).args(args);
+        if !args.contains(&"--wait") {
+            command.args(["--wait", "120s"]);
+        }
+        command.args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -59,10 +59,8 @@ impl Config {
 
     fn parse_in(text: &str, shown: &str, file: Option<PathBuf>) -> Result<Self> {
         let place = |offset: usize| {
-            let line = 1 + text.as_bytes()[..offset.min(text.len())]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count();
+            let before = text.get(..offset).unwrap_or(text);
+            let line = 1 + before.matches('\n').count();
             format!("{shown}, line {line}")
         };
         let failed = |error: &toml::de::Error| match error.span() {

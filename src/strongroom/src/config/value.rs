@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, Serialize};
-use strongroom_core::guard::SecretBuffer;
+use strongroom_core::guard::{ReadError, SecretBuffer};
 use strongroom_core::{Error, Result, SecretBytes};
 
 /// The longest passphrase that is read from a file, in bytes.
@@ -68,10 +68,14 @@ fn read_file(path: &Path) -> Result<SecretBytes> {
             mode & 0o7777
         )));
     }
-    let mut value =
-        SecretBuffer::read_to_end(&mut file, MAX_REFERENCED_BYTES).map_err(|error| {
-            Error::configuration(format!("{shown} cannot be read: {error}")).with_source(error)
-        })?;
+    let mut value = SecretBuffer::read_to_end(&mut file, MAX_REFERENCED_BYTES).map_err(
+        |error| match error {
+            ReadError::Guard(error) => error.into(),
+            error => {
+                Error::configuration(format!("{shown} cannot be read: {error}")).with_source(error)
+            }
+        },
+    )?;
     if value.expose().ends_with(b"\n") {
         value.truncate(value.len() - 1);
     }

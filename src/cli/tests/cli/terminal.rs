@@ -86,6 +86,20 @@ fn a_typed_value_is_asked_for_twice_and_never_shown() {
 }
 
 #[test]
+fn the_process_is_hardened_before_it_holds_a_secret() {
+    let home = Home::ready();
+    let pty = Pty::open();
+    let (mut child, _stderr) = prompted(&home, &pty, &["put", "account.db"]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id()));
+    let limits = limits.expect("readable");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+    let values: Vec<_> = core.expect("a limit").split_whitespace().skip(4).take(2).collect();
+    assert_eq!(values, ["0", "0"], "no core file");
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+}
+
+#[test]
 fn two_values_that_differ_change_nothing() {
     let home = Home::ready();
     let mut pty = Pty::open();

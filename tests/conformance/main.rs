@@ -34,6 +34,7 @@ mod secrets {
     conformance_secrets!(cached => SecretsBackend::volatile(cached));
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as every other backend")]
 fn memory_records(_: &Path) -> Result<Arc<dyn RecordStore>> {
     Ok(Arc::new(MemoryRecords::new()))
 }

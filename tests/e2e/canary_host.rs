@@ -25,7 +25,7 @@ use strongroom_core::{
 };
 use strongroom_kit::{block_on, embedded};
 
-const TTL: Duration = Duration::from_secs(60);
+const TTL: Duration = Duration::from_mins(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -15,7 +15,7 @@ use strongroom_core::audit::{self, Phase};
 use strongroom_core::rollback::Expected;
 use strongroom_core::{EnvelopeOptions, PageRequest, SecretName, SecretStore, Select, Version};
 use strongroom_kit::random::Random;
-use strongroom_kit::{block_on, embedded};
+use strongroom_kit::{block_on, embedded, sha256_hex};
 use strongroom_local::records::RecordStoreKind;
 
 #[test]
@@ -132,7 +132,7 @@ fn contents(store: &dyn SecretStore, what: &str) -> Acknowledged {
             let bytes = secret.value.expose();
             let (body, own) = bytes.split_at(bytes.len() - 32);
             assert!(Sha256::digest(body)[..] == *own, "{what}: {name} {version} is half-written");
-            let digest = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+            let digest = sha256_hex(bytes);
             found.insert((name.to_string(), version.to_string()), digest);
         }
     }

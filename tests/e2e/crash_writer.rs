@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use strongroom_core::{Engine, EnvelopeOptions, PutOptions, SecretBytes};
 use strongroom_kit::random::Random;
-use strongroom_kit::{block_on, embedded};
+use strongroom_kit::{block_on, embedded, sha256_hex};
 
 /// Each puts to a name of its own and to the one that all share.
 const WRITERS: u64 = 4;
@@ -49,8 +49,7 @@ fn write_for_ever(engine: &Engine, writer: u64, mut random: Random) {
         value.extend_from_slice(&Sha256::digest(&value));
         let value = SecretBytes::take(value).expect("guarded memory");
         let info = block_on(engine.put(&name, &value, &PutOptions::default())).expect("a put");
-        let digest = Sha256::digest(value.expose());
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = sha256_hex(value.expose());
         // One line, one write(2): a pipe takes it whole or not at all.
         let line = format!("ACK {name} {} {digest}\n", info.version);
         let mut out = io::stdout().lock();

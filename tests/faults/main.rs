@@ -1,5 +1,7 @@
 //! What the engine does while its stores, its KMS or its audit log fail.
 
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::FutureExt;
@@ -304,32 +306,75 @@ fn a_kms_that_gives_another_key_is_told_by_the_commitment() {
 
 // === the audit log ===
 
-/// `/dev/full` takes nothing: every write fails as on a full disk. The log is
-/// reached through a name that is turned to it after it was opened.
+/// How the log is spoilt, in words and in deed, and what that gives.
+type Spoiling<'a> = (&'a str, &'a dyn Fn(&Path), ErrorKind);
+
+/// A log that was removed takes no more lines, since nobody could read them;
+/// one that was cut while it was open is an attack.
 #[test]
 fn an_audit_log_that_cannot_be_written_stops_every_operation() {
+    let remove = |path: &Path| fs::remove_file(path).expect("removed");
+    let cut = |path: &Path| {
+        let file = File::options().write(true).open(path).expect("opened");
+        file.set_len(0).expect("cut");
+    };
+    let ways: [Spoiling<'_>; 2] =
+        [("removed", &remove, ErrorKind::Unavailable), ("cut", &cut, ErrorKind::Tampered)];
+    for (what, spoil, kind) in ways {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = FaultyStore::new(Arc::new(Fixture::new().store));
+        let path = dir.path().join("audit.log");
+        let log = AuditLog::open(&path, None, SystemClock::shared()).expect("a log");
+        let engine = engine(store.clone(), log);
+        let options = PutOptions::default();
+        block_on(engine.put("account.db", &secret("1"), &options)).expect("a put");
+        block_on(engine.get("account.db", &Select::Latest)).expect("a get");
+
+        spoil(&path);
+        let before = store.faults().calls("put");
+        let put = block_on(engine.put("account.db", &secret("2"), &options));
+        assert_kind(put, kind, format!("put, {what}"));
+        assert_kind(block_on(engine.delete("account.db")), kind, format!("delete, {what}"));
+        assert_kind(block_on(engine.restore("account.db")), kind, format!("restore, {what}"));
+        assert_kind(block_on(engine.purge("account.db")), kind, format!("purge, {what}"));
+        assert_eq!(store.faults().calls("put"), before, "{what}: the store was touched");
+        for operation in ["delete", "restore", "purge"] {
+            assert_eq!(store.faults().calls(operation), 0, "{what}: the store was touched");
+        }
+        let get = block_on(engine.get("account.db", &Select::Latest));
+        assert_kind(get, kind, format!("get, {what}"));
+        let page = PageRequest::first(1);
+        let versions = block_on(engine.versions("account.db", &page));
+        assert_kind(versions, kind, format!("versions, {what}"));
+        let list = block_on(engine.list(db().scope(), false, &page));
+        assert_kind(list, kind, format!("list, {what}"));
+        let found = block_on(store.get(&db(), &Select::Latest)).expect("without the engine");
+        assert!(found.value.expose() == b"1", "{what}: a put went through");
+    }
+}
+
+/// The line after an operation fails too: a put that happened does not answer,
+/// and the log knows that it may have happened.
+#[test]
+fn a_put_that_cannot_be_recorded_as_done_does_not_answer() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = FaultyStore::new(Arc::new(Fixture::new().store));
     let path = dir.path().join("audit.log");
     let log = AuditLog::open(&path, None, SystemClock::shared()).expect("a log");
     let engine = engine(store.clone(), log);
-    let options = PutOptions::default();
-    block_on(engine.put("account.db", &secret("1"), &options)).expect("a put");
-    block_on(engine.get("account.db", &Select::Latest)).expect("a get");
-
-    // A log that was removed takes no more lines.
-    std::fs::remove_file(&path).expect("removed");
-    let before = store.faults().calls("put");
-    let put = block_on(engine.put("account.db", &secret("2"), &options));
-    assert_kind(put, ErrorKind::Unavailable, "put");
-    assert_kind(block_on(engine.delete("account.db")), ErrorKind::Unavailable, "delete");
-    assert_kind(block_on(engine.purge("account.db")), ErrorKind::Unavailable, "purge");
-    assert_eq!(store.faults().calls("put"), before, "the store was touched");
-    assert_eq!(store.faults().calls("delete") + store.faults().calls("purge"), 0);
-    let get = block_on(engine.get("account.db", &Select::Latest));
-    assert_kind(get, ErrorKind::Unavailable, "get");
-    let found = block_on(store.get(&db(), &Select::Latest)).expect("a get without the engine");
-    assert!(found.value.expose() == b"1", "a put went through");
+    let gate = Gate::closed();
+    store.faults().next("put", Fault::Wait(gate.clone()));
+    std::thread::scope(|scope| {
+        let put = scope
+            .spawn(|| block_on(engine.put("account.db", &secret("1"), &PutOptions::default())));
+        // The intent is written, the store is at work.
+        gate.wait_for_arrivals(1);
+        fs::remove_file(&path).expect("removed");
+        gate.open();
+        assert_kind(put.join().expect("no panic"), ErrorKind::Unavailable, "not recorded");
+    });
+    let found = block_on(store.get(&db(), &Select::Latest)).expect("it happened");
+    assert!(found.value.expose() == b"1");
 }
 
 #[test]

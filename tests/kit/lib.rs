@@ -5,10 +5,14 @@
 
 mod block;
 pub mod conformance;
+mod digest;
 pub mod embedded;
 pub mod faults;
+pub mod fuzz;
 pub mod memory;
 pub mod powercut;
+pub mod powercut_store;
 pub mod random;
 
 pub use block::block_on;
+pub use digest::sha256_hex;

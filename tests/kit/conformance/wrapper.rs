@@ -103,11 +103,11 @@ fn same(a: &Dek, b: &Dek) -> bool {
 // === points ===
 
 async fn what_was_wrapped_is_unwrapped(bench: &Bench) {
-    let wrapper = bench.open();
+    let kek = bench.open();
     for context in [usual(), context("a", "b", "1", Kind::File)] {
         let dek = Dek::random().expect("randomness");
-        let wrapped = wrapper.wrap(&dek, &context).await.expect("wrapped");
-        let unwrapped = wrapper.unwrap(&wrapped, &context).await.expect("unwrapped");
+        let wrapped = kek.wrap(&dek, &context).await.expect("wrapped");
+        let unwrapped = kek.unwrap(&wrapped, &context).await.expect("unwrapped");
         assert!(same(&dek, &unwrapped), "another DEK came back");
         let clear = wrapped.bytes.windows(8).any(|part| dek.expose().windows(8).any(|d| d == part));
         assert!(!clear, "the wrapped bytes hold a part of the DEK");
@@ -115,32 +115,32 @@ async fn what_was_wrapped_is_unwrapped(bench: &Bench) {
 }
 
 async fn a_generated_dek_is_the_wrapped_one(bench: &Bench) {
-    let wrapper = bench.open();
-    let (dek, wrapped) = wrapper.generate(&usual()).await.expect("generated");
-    let unwrapped = wrapper.unwrap(&wrapped, &usual()).await.expect("unwrapped");
+    let kek = bench.open();
+    let (dek, wrapped) = kek.generate(&usual()).await.expect("generated");
+    let unwrapped = kek.unwrap(&wrapped, &usual()).await.expect("unwrapped");
     assert!(same(&dek, &unwrapped));
 }
 
 async fn generated_deks_differ(bench: &Bench) {
-    let wrapper = bench.open();
+    let kek = bench.open();
     let mut seen = BTreeSet::new();
     for _ in 0..20 {
-        let (dek, _) = wrapper.generate(&usual()).await.expect("generated");
+        let (dek, _) = kek.generate(&usual()).await.expect("generated");
         assert!(seen.insert(dek.expose().to_vec()), "a DEK was given twice");
     }
 }
 
 async fn one_dek_wrapped_twice_looks_different(bench: &Bench) {
-    let wrapper = bench.open();
+    let kek = bench.open();
     let dek = Dek::random().expect("randomness");
-    let first = wrapper.wrap(&dek, &usual()).await.expect("wrapped");
-    let second = wrapper.wrap(&dek, &usual()).await.expect("wrapped");
+    let first = kek.wrap(&dek, &usual()).await.expect("wrapped");
+    let second = kek.wrap(&dek, &usual()).await.expect("wrapped");
     assert!(first.bytes != second.bytes, "equal DEKs can be told from their wraps");
 }
 
 async fn another_context_does_not_unwrap(bench: &Bench) {
-    let wrapper = bench.open();
-    let (_, wrapped) = wrapper.generate(&usual()).await.expect("generated");
+    let kek = bench.open();
+    let (_, wrapped) = kek.generate(&usual()).await.expect("generated");
     let others = [
         context("acme/ops/web", "db", "4", Kind::Text),
         context("acme/ops/web", "db", "33", Kind::Text),
@@ -154,18 +154,18 @@ async fn another_context_does_not_unwrap(bench: &Bench) {
     ];
     for other in &others {
         let what = format!("{other:?}");
-        assert_kind(wrapper.unwrap(&wrapped, other).await, ErrorKind::Tampered, what);
+        assert_kind(kek.unwrap(&wrapped, other).await, ErrorKind::Tampered, what);
     }
 }
 
 async fn no_altered_byte_unwraps(bench: &Bench) {
-    let wrapper = bench.open();
-    let (_, wrapped) = wrapper.generate(&usual()).await.expect("generated");
+    let kek = bench.open();
+    let (_, wrapped) = kek.generate(&usual()).await.expect("generated");
     for at in 0..wrapped.bytes.len() {
         for mask in [1, 0x80, 0xff] {
             let mut altered = wrapped.clone();
             altered.bytes.to_mut()[at] ^= mask;
-            match wrapper.unwrap(&altered, &usual()).await {
+            match kek.unwrap(&altered, &usual()).await {
                 Ok(_) => panic!("byte {at} ^ {mask:#x}: a DEK came out"),
                 // A KMS may find the key's own id within the bytes.
                 Err(error) => assert!(
@@ -178,25 +178,25 @@ async fn no_altered_byte_unwraps(bench: &Bench) {
     let last = wrapped.bytes.len() - 1;
     let mut altered = wrapped.clone();
     altered.bytes.to_mut()[last] ^= 1;
-    assert_kind(wrapper.unwrap(&altered, &usual()).await, ErrorKind::Tampered, "the last byte");
+    assert_kind(kek.unwrap(&altered, &usual()).await, ErrorKind::Tampered, "the last byte");
 }
 
 async fn no_other_length_unwraps(bench: &Bench) {
-    let wrapper = bench.open();
-    let (_, wrapped) = wrapper.generate(&usual()).await.expect("generated");
+    let kek = bench.open();
+    let (_, wrapped) = kek.generate(&usual()).await.expect("generated");
     let cuts = (0..wrapped.bytes.len()).map(|bytes| wrapped.bytes[..bytes].to_vec());
     let longer = [vec![0; 65_535], [&wrapped.bytes[..], b"\0"].concat()];
     for bytes in cuts.chain(longer) {
         let count = bytes.len();
         let altered = WrappedDek { bytes: bytes.into(), ..wrapped.clone() };
-        assert!(wrapper.unwrap(&altered, &usual()).await.is_err(), "{count} bytes unwrapped");
+        assert!(kek.unwrap(&altered, &usual()).await.is_err(), "{count} bytes unwrapped");
     }
 }
 
 async fn another_kek_says_that_it_cannot(bench: &Bench) {
-    let (wrapper, other) = (bench.open(), bench.open_kek("other"));
-    assert_ne!(wrapper.identity(), other.identity());
-    let (_, wrapped) = wrapper.generate(&usual()).await.expect("generated");
+    let (kek, other) = (bench.open(), bench.open_kek("other"));
+    assert_ne!(kek.identity(), other.identity());
+    let (_, wrapped) = kek.generate(&usual()).await.expect("generated");
     assert_kind(other.unwrap(&wrapped, &usual()).await, ErrorKind::KeyUnavailable, "another KEK");
     // Passed off as the other's own.
     let identity = other.identity().to_owned();
@@ -205,12 +205,12 @@ async fn another_kek_says_that_it_cannot(bench: &Bench) {
 }
 
 async fn an_unknown_version_is_key_unavailable(bench: &Bench) {
-    let wrapper = bench.open();
-    let (_, wrapped) = wrapper.generate(&usual()).await.expect("generated");
+    let kek = bench.open();
+    let (_, wrapped) = kek.generate(&usual()).await.expect("generated");
     for version in ["", "0", "999999", "no such version", "-1", "1 "] {
         let altered = WrappedDek { kek_version: version.into(), ..wrapped.clone() };
         assert_kind(
-            wrapper.unwrap(&altered, &usual()).await,
+            kek.unwrap(&altered, &usual()).await,
             ErrorKind::KeyUnavailable,
             format!("version {version:?}"),
         );
@@ -224,30 +224,30 @@ async fn another_instance_of_the_kek_unwraps(bench: &Bench) {
 }
 
 async fn a_rewrapped_dek_is_the_same(bench: &Bench) {
-    let wrapper = bench.open();
-    let (dek, wrapped) = wrapper.generate(&usual()).await.expect("generated");
-    let rewrapped = wrapper.rewrap(&wrapped, &usual()).await.expect("rewrapped");
+    let kek = bench.open();
+    let (dek, wrapped) = kek.generate(&usual()).await.expect("generated");
+    let rewrapped = kek.rewrap(&wrapped, &usual()).await.expect("rewrapped");
     assert!(rewrapped.bytes != wrapped.bytes, "nothing was wrapped anew");
-    let unwrapped = wrapper.unwrap(&rewrapped, &usual()).await.expect("unwrapped");
+    let unwrapped = kek.unwrap(&rewrapped, &usual()).await.expect("unwrapped");
     assert!(same(&dek, &unwrapped));
 }
 
 async fn a_forged_dek_is_not_rewrapped(bench: &Bench) {
-    let wrapper = bench.open();
-    let (_, wrapped) = wrapper.generate(&usual()).await.expect("generated");
+    let kek = bench.open();
+    let (_, wrapped) = kek.generate(&usual()).await.expect("generated");
     let other = context("acme/ops/web", "other", "3", Kind::Text);
-    assert_kind(wrapper.rewrap(&wrapped, &other).await, ErrorKind::Tampered, "another context");
+    assert_kind(kek.rewrap(&wrapped, &other).await, ErrorKind::Tampered, "another context");
     let mut altered = wrapped;
     let last = altered.bytes.len() - 1;
     altered.bytes.to_mut()[last] ^= 1;
-    assert_kind(wrapper.rewrap(&altered, &usual()).await, ErrorKind::Tampered, "an altered byte");
+    assert_kind(kek.rewrap(&altered, &usual()).await, ErrorKind::Tampered, "an altered byte");
 }
 
 async fn the_current_version_is_what_wraps(bench: &Bench) {
-    let wrapper = bench.open();
-    let (_, wrapped) = wrapper.generate(&usual()).await.expect("generated");
-    assert_eq!(wrapped.kek, wrapper.identity());
-    assert_eq!(wrapped.kek_version, wrapper.current_version().await.expect("a version"));
+    let kek = bench.open();
+    let (_, wrapped) = kek.generate(&usual()).await.expect("generated");
+    assert_eq!(wrapped.kek, kek.identity());
+    assert_eq!(wrapped.kek_version, kek.current_version().await.expect("a version"));
 }
 
 async fn rotation_keeps_old_wraps_and_uses_the_new_version(bench: &Bench) {
@@ -274,8 +274,8 @@ async fn rotation_keeps_old_wraps_and_uses_the_new_version(bench: &Bench) {
 }
 
 async fn names_fit_into_a_record(bench: &Bench) {
-    let wrapper = bench.open();
-    let (_, wrapped) = wrapper.generate(&usual()).await.expect("generated");
+    let kek = bench.open();
+    let (_, wrapped) = kek.generate(&usual()).await.expect("generated");
     for text in [&wrapped.kek, &wrapped.kek_version] {
         assert!((1..=255).contains(&text.len()), "{text}");
         assert!(!text.chars().any(char::is_control), "{text:?}");
@@ -284,16 +284,16 @@ async fn names_fit_into_a_record(bench: &Bench) {
 }
 
 async fn many_threads_wrap_and_unwrap(bench: &Bench) {
-    let wrapper = bench.open();
+    let kek = bench.open();
     thread::scope(|scope| {
         for thread in 0..8 {
-            let wrapper = &wrapper;
+            let kek = &kek;
             scope.spawn(move || {
                 for round in 0..50 {
                     let context =
                         context("acme", &format!("s{thread}"), &round.to_string(), Kind::Text);
-                    let (dek, wrapped) = block_on(wrapper.generate(&context)).expect("generated");
-                    let back = block_on(wrapper.unwrap(&wrapped, &context)).expect("unwrapped");
+                    let (dek, wrapped) = block_on(kek.generate(&context)).expect("generated");
+                    let back = block_on(kek.unwrap(&wrapped, &context)).expect("unwrapped");
                     assert!(same(&dek, &back), "thread {thread}, round {round}");
                 }
             });
@@ -302,8 +302,8 @@ async fn many_threads_wrap_and_unwrap(bench: &Bench) {
 }
 
 async fn the_kek_checks_itself(bench: &Bench) {
-    let wrapper = bench.open();
-    wrapper.check().await.expect("a new KEK is sound");
-    assert!(!wrapper.identity().is_empty());
-    assert!(!format!("{wrapper:?}").is_empty());
+    let kek = bench.open();
+    kek.check().await.expect("a new KEK is sound");
+    assert!(!kek.identity().is_empty());
+    assert!(!format!("{kek:?}").is_empty());
 }

@@ -1,0 +1,222 @@
+//! The contract of [`SecretStore`], point by point, as far as the store's
+//! capabilities go.
+
+#![allow(clippy::wildcard_imports, reason = "one suite in several files")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_core::clock::ManualClock;
+use strongroom_core::{
+    Capabilities, Clock, ErrorKind, Expect, Kind, Listing, PageRequest, PutOptions, Result, Scope,
+    SecretBytes, SecretName, SecretStore, Select, Timestamp, Version, VersionInfo,
+};
+use tempfile::TempDir;
+
+use super::{assert_kind, points, temporary_directory};
+
+pub use crate::embedded::ACCOUNT;
+
+/// How long a store under test keeps a deleted secret, where that is ours to
+/// set.
+pub const RECOVERY_WINDOW: Duration = Duration::from_hours(24);
+
+type OpenSecrets = dyn Fn(&Path, Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> + Send + Sync;
+
+/// A secret store to be tested.
+pub struct SecretsBackend {
+    open: Box<OpenSecrets>,
+    persistent: bool,
+    follows_clock: bool,
+}
+
+impl SecretsBackend {
+    /// `open` gives the store of [`ACCOUNT`] that belongs to a directory; it
+    /// ends with its value.
+    pub fn volatile(
+        open: impl Fn(&Path, Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { open: Box::new(open), persistent: false, follows_clock: true }
+    }
+
+    /// `open` makes or opens the store of [`ACCOUNT`] in a directory.
+    pub fn persistent(
+        open: impl Fn(&Path, Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { persistent: true, ..Self::volatile(open) }
+    }
+
+    /// The store takes its time elsewhere: nothing is tested that waits for an
+    /// expiry.
+    #[must_use]
+    pub fn on_its_own_clock(self) -> Self {
+        Self { follows_clock: false, ..self }
+    }
+}
+
+impl fmt::Debug for SecretsBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretsBackend").finish_non_exhaustive()
+    }
+}
+
+mod concurrency;
+mod lifecycle;
+mod lists;
+mod values;
+
+use self::concurrency::*;
+use self::lifecycle::*;
+use self::lists::*;
+use self::values::*;
+
+points! { $ conformance_secrets for SecretsBackend as secrets:
+    a_name_that_was_never_used_is_not_found,
+    exactly_the_bytes_that_were_put_come_back,
+    both_kinds_come_back,
+    the_latest_version_is_the_newest,
+    every_version_stays_readable,
+    versions_that_do_not_exist_are_not_found,
+    versions_are_listed_oldest_first_in_pages,
+    versions_have_an_order,
+    put_when_absent_makes_one,
+    put_when_latest_swaps,
+    a_wrong_expectation_writes_nothing,
+    a_value_too_long_is_refused,
+    a_deleted_secret_is_hidden,
+    a_deleted_secret_refuses_a_put,
+    deleting_what_is_not_there_is_not_found,
+    restore_brings_every_version_back,
+    restoring_what_is_not_deleted_is_refused,
+    the_recovery_window_ends,
+    a_put_after_the_window_begins_anew,
+    purge_removes_every_version,
+    a_purged_version_is_not_found_beside_a_newer_one,
+    purge_takes_a_deleted_secret,
+    purging_what_is_not_there_is_not_found,
+    a_version_is_never_given_twice,
+    names_do_not_meet,
+    list_is_ordered_and_exact,
+    list_gives_one_scope_only,
+    list_pages_give_each_name_once,
+    list_tells_the_latest_version,
+    another_account_is_refused,
+    concurrent_puts_give_distinct_versions,
+    one_of_many_swappers_wins_each_round,
+    readers_beside_a_writer_see_whole_values,
+    deletes_and_restores_race_without_harm,
+    a_reopened_store_holds_the_same,
+    errors_say_where_and_never_what,
+    the_store_names_and_checks_itself,
+}
+
+struct Bench {
+    backend: SecretsBackend,
+    clock: ManualClock,
+    dir: TempDir,
+}
+
+impl Bench {
+    fn new(backend: SecretsBackend) -> Self {
+        let clock = ManualClock::new(Timestamp(1_700_000_000_000));
+        Self { backend, clock, dir: temporary_directory() }
+    }
+
+    fn open(&self) -> Store {
+        let clock = Arc::new(self.clock.clone());
+        let store = (self.backend.open)(&self.dir.path().join("store"), clock);
+        Store(store.expect("the store opens"))
+    }
+}
+
+/// The store with what the points do all the time.
+struct Store(Arc<dyn SecretStore>);
+
+impl Store {
+    fn can(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn put(&self, name: &SecretName, value: &[u8]) -> Version {
+        self.put_as(name, value, Kind::Text, Expect::Any).await.expect("a put").version
+    }
+
+    async fn put_if(&self, name: &SecretName, value: &[u8], expect: Expect) -> Result<VersionInfo> {
+        self.put_as(name, value, Kind::Text, expect).await
+    }
+
+    async fn put_as(
+        &self,
+        name: &SecretName,
+        value: &[u8],
+        kind: Kind,
+        expect: Expect,
+    ) -> Result<VersionInfo> {
+        let value = SecretBytes::copy_from(value).expect("guarded memory");
+        self.0.put(name, &value, &PutOptions { kind, expect }).await
+    }
+
+    /// Whether `select` gives exactly `value`.
+    async fn holds(&self, name: &SecretName, select: &Select, value: &[u8]) -> bool {
+        let secret = self.0.get(name, select).await.expect("a get");
+        secret.value.expose() == value
+    }
+
+    async fn assert_latest(&self, name: &SecretName, value: &[u8], what: &str) {
+        assert!(self.holds(name, &Select::Latest, value).await, "{what}: another value");
+    }
+
+    async fn assert_missing(&self, name: &SecretName, what: &str) {
+        assert_kind(self.0.get(name, &Select::Latest).await, ErrorKind::NotFound, what);
+    }
+
+    async fn versions(&self, name: &SecretName, limit: usize) -> Result<Vec<Version>> {
+        let (mut all, mut page) = (Vec::new(), PageRequest::first(limit));
+        loop {
+            let found = self.0.versions(name, &page).await?;
+            assert!(found.items.len() <= limit && all.len() < 10_000, "pages without an end");
+            all.extend(found.items.into_iter().map(|info| info.version));
+            match found.next {
+                Some(next) => page.after = Some(next),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    async fn list(&self, scope: &str, include_deleted: bool, limit: usize) -> Vec<Listing> {
+        let scope: Scope = scope.parse().expect("a valid scope");
+        let (mut all, mut page) = (Vec::new(), PageRequest::first(limit));
+        loop {
+            let found = self.0.list(&scope, include_deleted, &page).await.expect("a page");
+            assert!(found.items.len() <= limit && all.len() < 10_000, "pages without an end");
+            all.extend(found.items);
+            match found.next {
+                Some(next) => page.after = Some(next),
+                None => return all,
+            }
+        }
+    }
+
+    async fn names(&self, scope: &str, include_deleted: bool) -> Vec<String> {
+        let found = self.list(scope, include_deleted, 100).await;
+        found.into_iter().map(|listing| listing.name.id().to_owned()).collect()
+    }
+}
+
+fn name(scope: &str, id: &str) -> SecretName {
+    SecretName::new(scope.parse().expect("a valid scope"), id).expect("a valid name")
+}
+
+fn db() -> SecretName {
+    name(ACCOUNT, "db")
+}
+
+fn is_before(store: &Store, a: &Version, b: &Version) -> bool {
+    match (store.0.version_order(a), store.0.version_order(b)) {
+        (Some(a), Some(b)) => a < b,
+        _ => true,
+    }
+}

@@ -2,6 +2,8 @@
 //! embedded record store: creation, commits, reopening after a crash, and the
 //! recovery from an earlier cut are recorded and cut.
 
+#![allow(clippy::print_stderr, reason = "what was tried is worth knowing")]
+
 use std::process::Command;
 
 use strongroom_kit::powercut::{Options, Recorder, Trace, sweep};
@@ -34,7 +36,8 @@ fn survives(kind: RecordStoreKind) {
     let trace = record(kind);
     let report = sweep(&trace, &options(), |dir, output| check(kind, &dir.join("store"), output));
     let report = report.expect("the sweep runs");
-    println!("{kind}: {report}");
+    // The figures, for whoever runs the tests with --nocapture.
+    eprintln!("{kind}: {report}");
     report.assert_survived();
 }
 

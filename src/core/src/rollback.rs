@@ -18,6 +18,7 @@ const PAGE: usize = 1000;
 #[derive(Debug, Default)]
 pub struct Expected {
     secrets: BTreeMap<(String, String), Track>,
+    scopes: BTreeSet<String>,
 }
 
 /// What the lines about one secret say.
@@ -57,6 +58,19 @@ impl fmt::Display for Difference {
 }
 
 impl Expected {
+    /// Looks at `scope` and its parents even if the log says nothing of them:
+    /// a log that was replaced by an empty one is then noticed.
+    #[must_use]
+    pub fn in_scope(scope: &Scope) -> Self {
+        let mut text = scope.account_id().to_owned();
+        let mut scopes = BTreeSet::from([text.clone()]);
+        for id in scope.identifiers().skip(1) {
+            text = format!("{text}/{id}");
+            scopes.insert(text.clone());
+        }
+        Self { scopes, ..Self::default() }
+    }
+
     /// Takes in the next line of the log of `store`.
     pub fn visit(&mut self, store: &dyn SecretStore, line: &Line) {
         let is_change = matches!(line.operation.as_str(), "put" | "delete" | "restore" | "purge");
@@ -94,7 +108,8 @@ impl Expected {
     /// Compares with what `store` holds now. Nobody may write meanwhile.
     pub async fn compare(mut self, store: &dyn SecretStore) -> Result<Vec<Difference>> {
         let mut differences = Vec::new();
-        let scopes: BTreeSet<_> = self.secrets.keys().map(|(scope, _)| scope.clone()).collect();
+        let logged = self.secrets.keys().map(|(scope, _)| scope.clone());
+        let scopes: BTreeSet<_> = logged.chain(std::mem::take(&mut self.scopes)).collect();
         for text in scopes {
             let scope: Scope = text.parse()?;
             let mut page = PageRequest::first(PAGE);
@@ -154,5 +169,16 @@ impl Track {
     fn missing(&self) -> Option<String> {
         (self.state == State::Live && self.unsettled == 0)
             .then(|| "it was written and is not in the store: set back, or removed".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_stands_for_its_parents_too() {
+        let expected = Expected::in_scope(&"a/b/c".parse().expect("a scope"));
+        assert_eq!(expected.scopes.into_iter().collect::<Vec<_>>(), ["a", "a/b", "a/b/c"]);
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
-use strongroom_core::guard::SecretBuffer;
+use strongroom_core::guard::{ReadError, SecretBuffer};
 use strongroom_core::{Error, ErrorKind, Result, SecretBytes};
 
 use super::format::MAX_FILE_BYTES;
@@ -103,7 +103,11 @@ impl KeyFile {
         self.check_directory()?;
         let bytes = SecretBuffer::read_to_end(&mut file, MAX_FILE_BYTES).map_err(|e| {
             let message = format!("the key file {} cannot be read: {e}", self.path.display());
-            Error::internal(message).with_source(e)
+            match e {
+                ReadError::Guard(e) => e.into(),
+                ReadError::TooLarge { .. } => Error::tampered(message).with_source(e),
+                _ => Error::unavailable(message).with_source(e),
+            }
         })?;
         Ok((bytes, Stamp::from(&metadata)))
     }

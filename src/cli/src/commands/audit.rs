@@ -150,7 +150,7 @@ impl Verify {
         // Not the engine: a log whose last line was altered does not open. The
         // open store keeps writers out until the comparison is done.
         let store = context.store(&config)?;
-        let mut expected = Expected::default();
+        let mut expected = Expected::in_scope(&config.scope()?);
         let key = store.audit_key()?;
         let report = audit::verify(&path, Some(&key), self.head.as_ref(), |line| {
             expected.visit(&store, line);

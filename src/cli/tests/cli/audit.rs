@@ -95,3 +95,15 @@ fn verify_finds(home: &Home, args: &[&str], what: &str) -> String {
     assert_eq!(document["ok"], false);
     String::from_utf8(output.stdout).expect("UTF-8")
 }
+
+/// A log that was taken away as a whole, so that a new one begins: the store
+/// holds what no line tells of.
+#[test]
+fn a_log_that_was_replaced_is_found() {
+    let home = Home::ready();
+    home.put("account.db", "value");
+    fs::remove_file(home.path("audit/audit.log")).expect("removed");
+    home.ok(&["list"]);
+    let found = verify_finds(&home, &[], "the store differs from its log");
+    assert!(found.contains("without the log"), "{found}");
+}

@@ -95,9 +95,9 @@ fn a_configuration_that_does_not_fit_the_store_is_refused() {
     let said = home.fails(15, &["get", "account.db"], b"");
     assert!(said.contains("account default") && said.contains("other"), "{said}");
     home.configure("account = \"other\"", "account = \"default\"");
-    home.configure("type = \"sled\"", "type = \"redb\"");
-    home.fails(15, &["get", "account.db"], b"");
     home.configure("type = \"redb\"", "type = \"sled\"");
+    home.fails(15, &["get", "account.db"], b"");
+    home.configure("type = \"sled\"", "type = \"redb\"");
     let key = home.path("keys/local.kek");
     let kept = fs::read(&key).expect("a key file");
     fs::copy(other.path("keys/local.kek"), &key).expect("copied");

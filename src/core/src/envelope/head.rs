@@ -15,7 +15,7 @@ use crate::secret::Kind;
 use crate::wrapper::Dek;
 
 const MAGIC: [u8; 3] = *b"SH\x01";
-const BODY_BYTES: usize = 34;
+const BODY_BYTES: usize = 42;
 const MAC_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + 4 + BODY_BYTES + MAC_BYTES;
 const MAC_LABEL: &[u8] = b"strongroom head v1";
@@ -39,6 +39,8 @@ pub(super) enum State {
 pub(super) struct Head {
     pub(super) state: State,
     pub(super) kind: Kind,
+    /// The first version since the name was last purged: older ones are gone.
+    pub(super) first: u64,
     pub(super) latest: u64,
     pub(super) updated: Timestamp,
 }
@@ -85,13 +87,19 @@ impl Head {
         };
         let state = match body[0] {
             1 => State::Live,
-            2 => State::Deleted { since: Timestamp(number(18)), until: Timestamp(number(26)) },
+            2 => State::Deleted { since: Timestamp(number(26)), until: Timestamp(number(34)) },
             3 => State::Purging,
             4 => State::Purged,
             _ => return Err(damaged()),
         };
         let kind = Kind::from_number(body[1]).ok_or_else(damaged)?;
-        Ok(Self { state, kind, latest: number(2), updated: Timestamp(number(10)) })
+        Ok(Self {
+            state,
+            kind,
+            first: number(2),
+            latest: number(10),
+            updated: Timestamp(number(18)),
+        })
     }
 
     /// Proves that these bytes were sealed under the latest version's DEK.
@@ -112,8 +120,9 @@ impl Head {
         let mut body = [0; BODY_BYTES];
         body[0] = state;
         body[1] = self.kind as u8;
-        for (at, number) in [(2, self.latest), (10, self.updated.0), (18, since), (26, until)] {
-            body[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        let numbers = [self.first, self.latest, self.updated.0, since, until];
+        for (field, number) in body[2..].chunks_exact_mut(8).zip(numbers) {
+            field.copy_from_slice(&number.to_le_bytes());
         }
         body
     }
@@ -170,7 +179,7 @@ mod tests {
         let version = Version::new("3").expect("valid");
         let context = EncryptionContext::new(&name, &version, Kind::Text);
         let state = State::Deleted { since: Timestamp(7), until: Timestamp(9) };
-        let head = Head { state, kind: Kind::Text, latest: 3, updated: Timestamp(5) };
+        let head = Head { state, kind: Kind::Text, first: 2, latest: 3, updated: Timestamp(5) };
         (Dek::random().expect("randomness"), context, head)
     }
 

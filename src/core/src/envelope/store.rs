@@ -192,16 +192,18 @@ impl EnvelopeStore {
             self.purge_versions(name, stored).await?;
             current = self.head(name).await?;
         }
-        let latest = check_expectation(current.as_ref().map(|c| &c.head), &options.expect)?;
+        let head = current.as_ref().map(|current| &current.head);
+        let latest = check_expectation(head, &options.expect)?;
         let number = latest.checked_add(1).ok_or_else(|| {
             Error::limit_exceeded("the secret has as many versions as can be numbered")
         })?;
+        let first = head.filter(|head| head.exists()).map_or(number, |head| head.first);
 
         let (kind, now) = (options.kind, self.clock.now());
         let context = context(name, number, kind)?;
         let header = Header { suite: self.options.suite, kind, created: now };
         let (record, dek) = seal(&*self.wrapper, &context, &header, value.expose()).await?;
-        let head = Head { state: State::Live, kind, latest: number, updated: now };
+        let head = Head { state: State::Live, kind, first, latest: number, updated: now };
         let batch = Batch::new()
             .require(keys::head(name), precondition(current.as_ref()))
             .require(keys::version(name, number), Precondition::Absent)
@@ -329,10 +331,10 @@ impl SecretStore for EnvelopeStore {
                 Select::Latest => stored.head.latest,
                 Select::Version(version) => number(version).map_err(&place)?,
             };
+            if !(stored.head.first..=stored.head.latest).contains(&number) {
+                return Err(place(no_such_version(number)));
+            }
             let Some(bytes) = self.record(name, number).await.map_err(&place)? else {
-                if number > stored.head.latest || number == 0 {
-                    return Err(place(no_such_version(number)));
-                }
                 // A purge came in between, or the record was taken away.
                 let again = self.existing_head(name).await.map_err(&place)?;
                 if again.revision == stored.revision {

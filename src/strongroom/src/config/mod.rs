@@ -21,7 +21,7 @@ pub use self::value::{SecretRef, parse_duration};
 use crate::Home;
 
 /// The record store of a configuration that does not name one.
-pub const DEFAULT_STORE: StoreType = StoreType::Sled;
+pub const DEFAULT_STORE: StoreType = StoreType::Redb;
 
 /// An example that contains every key, with what it means and its default.
 pub const EXAMPLE: &str = include_str!("../../strongroom.example.toml");

@@ -149,6 +149,7 @@ fn burning_stack<T>(compute: impl FnOnce() -> T) -> T {
 }
 
 #[inline(never)]
+#[expect(clippy::large_stack_arrays, reason = "the stack is what it erases")]
 fn burn() {
     let mut frames = [0u8; FRAMES_BYTES];
     std::hint::black_box(&mut frames);

@@ -124,8 +124,9 @@ impl fmt::Debug for Batch {
 ///
 /// # Contract
 /// - Keys are ordered as byte strings. A key is 1 to [`MAX_KEY_BYTES`] bytes;
-///   a value is 0 to `max_value_bytes` bytes. Outside of that: `LimitExceeded`,
-///   and nothing changes.
+///   a value is 0 to `max_value_bytes` bytes, at least 128 KiB; a batch of one
+///   such value and 16 KiB of others always fits. Outside of that:
+///   `LimitExceeded`, and nothing changes.
 /// - `commit` applies a batch wholly or not at all: a reader sees either none
 ///   of it or all of it. When it returns `Ok`, the batch survives the death of
 ///   the process and a loss of power. When a precondition does not hold, it

@@ -33,6 +33,11 @@ pub(super) trait GroupWriter: Send + 'static {
 
     /// How many syncs the groups have cost.
     fn syncs(&self) -> u64;
+
+    /// Commits get into a group up to this size; a larger one goes alone.
+    fn max_group_bytes(&self) -> usize {
+        MAX_GROUP_BYTES
+    }
 }
 
 /// Why a whole group failed.
@@ -47,8 +52,8 @@ pub(super) enum GroupError {
     Unknown(Error),
 }
 
-/// A commit gets into a group up to this size; it bounds what the writer holds
-/// beside the callers' own batches. A larger batch goes alone.
+/// How large a group gets unless its writer says otherwise; it bounds what the
+/// writer holds beside the callers' own batches.
 const MAX_GROUP_BYTES: usize = 1 << 20;
 
 /// Hands commits to the writer thread and ends it on drop.
@@ -159,7 +164,7 @@ impl Shared {
     }
 
     fn run(&self, mut writer: impl GroupWriter) {
-        while let Some((batches, answers)) = self.next_group() {
+        while let Some((batches, answers)) = self.next_group(writer.max_group_bytes()) {
             let outcome = catch_unwind(AssertUnwindSafe(|| writer.commit_group(&batches)))
                 .unwrap_or_else(|_| {
                     Err(GroupError::Unknown(Error::internal("the store's writer panicked")))
@@ -186,7 +191,7 @@ impl Shared {
     }
 
     /// Waits for commits; `None` when the queue was closed and is empty.
-    fn next_group(&self) -> Option<(Vec<Batch>, Answers)> {
+    fn next_group(&self, max_bytes: usize) -> Option<(Vec<Batch>, Answers)> {
         let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
         let mut state =
             self.wake.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
@@ -194,7 +199,7 @@ impl Shared {
         let mut count = 0;
         for waiting in &state.waiting {
             bytes += batch_bytes(&waiting.batch);
-            if count > 0 && bytes > MAX_GROUP_BYTES {
+            if count > 0 && bytes > max_bytes {
                 break;
             }
             count += 1;

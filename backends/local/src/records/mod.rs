@@ -26,8 +26,9 @@ pub use self::redb::RedbRecords;
 pub use self::sled::SledRecords;
 pub use commit_queue::CommitStats;
 
-/// The longest value that the embedded stores take, in bytes. A commit holds
-/// its values in memory, so this also bounds what one commit costs.
+/// The longest value that redb takes, in bytes; sled takes
+/// [less](SledRecords::MAX_VALUE_BYTES). A commit holds its values in memory, so
+/// this also bounds what one commit costs.
 pub const MAX_VALUE_BYTES: usize = 16 << 20;
 
 /// The engine under an embedded record store.

@@ -65,7 +65,7 @@ fn a_flipped_bit_of_a_record_is_tampering() {
     home.put("account.db", VALUE);
     let open = || {
         let options = RecordOptions::default();
-        open_records(RecordStoreKind::Sled, &home.path("records"), &options).expect("it opens")
+        open_records(RecordStoreKind::Redb, &home.path("records"), &options).expect("it opens")
     };
     let scanned = futures_executor::block_on(open().scan(b"", None, 100)).expect("scanned");
     // The longest record holds the value.
@@ -119,7 +119,7 @@ fn a_configuration_that_does_not_fit_the_store_is_refused() {
 fn a_store_in_use_is_told_after_the_wait() {
     let home = Home::ready();
     let options = RecordOptions::default();
-    let held = open_records(RecordStoreKind::Sled, &home.path("records"), &options);
+    let held = open_records(RecordStoreKind::Redb, &home.path("records"), &options);
     let said = home.fails(9, &["--wait", "1ms", "list"], b"");
     assert!(said.contains("in use by") && said.contains("--wait"), "{said}");
     drop(held);

@@ -24,7 +24,7 @@ use crate::wrapper::{Dek, KeyWrapper};
 /// How often a put that meets other writers begins anew, before it gives up.
 const PUT_ATTEMPTS: usize = 64;
 /// How many versions one batch of a purge removes.
-const PURGE_BATCH: usize = 1000;
+const PURGE_BATCH: u64 = 256;
 /// Puts to one name wait for each other; names share this many locks.
 const WRITE_LOCKS: usize = 1024;
 
@@ -236,26 +236,23 @@ impl EnvelopeStore {
     }
 
     /// Removes every version and leaves a tombstone. A purge that was cut short
-    /// left `Purging`, is known by it, and is finished by the next.
+    /// left `Purging` with the first version that remains, and is finished by
+    /// the next.
     async fn purge_versions(&self, name: &SecretName, stored: &StoredHead) -> Result<()> {
-        let tombstone = |state| {
-            let head = Head { state, ..stored.head.clone() };
-            Ok::<_, Error>((keys::head(name), head.seal(None)?))
-        };
+        let key = keys::head(name);
+        let mut head = stored.head.clone();
         let mut revision = stored.revision;
         loop {
-            let prefix = keys::versions(name);
-            let found = self.records.scan(&prefix, None, PURGE_BATCH).await?;
-            let is_last = found.len() < PURGE_BATCH;
-            let (key, head) = tombstone(if is_last { State::Purged } else { State::Purging })?;
-            let mut batch = Batch::new()
-                .require(key.clone(), Precondition::At(revision))
-                .write(key.clone(), head);
-            for (version_key, _) in found {
-                batch = batch.delete(version_key);
+            let last = head.latest.min(head.first.saturating_add(PURGE_BATCH - 1));
+            let mut batch = Batch::new().require(key.clone(), Precondition::At(revision));
+            for number in head.first..=last {
+                batch = batch.delete(keys::version(name, number));
             }
-            self.records.commit(batch).await?;
-            if is_last {
+            let is_done = last == head.latest;
+            head.state = if is_done { State::Purged } else { State::Purging };
+            head.first = last.saturating_add(1);
+            self.records.commit(batch.write(key.clone(), head.seal(None)?)).await?;
+            if is_done {
                 return Ok(());
             }
             revision = self.records.get(&key).await?.ok_or_else(missing_record)?.revision;

@@ -241,6 +241,6 @@ pub(super) async fn a_second_opening_is_refused(bench: &Bench) {
 pub(super) async fn the_store_names_and_checks_itself(bench: &Bench) {
     let store = bench.open();
     assert!(!store.describe().is_empty());
-    assert!(store.max_value_bytes() >= 1 << 20, "values of 1 MiB are the least");
+    assert!(store.max_value_bytes() >= 128 << 10, "values of 128 KiB are the least");
     store.check().await.expect("a new store is sound");
 }

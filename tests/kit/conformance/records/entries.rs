@@ -16,6 +16,7 @@ pub(super) async fn values_of_every_size_are_read_back(bench: &Bench) {
     // Around the sizes at which stores split pages, chunks and segments.
     let around = [0, 64, 256, 1024, 4096, 8192, 16_384, 65_536, 1 << 20];
     let sizes = around.into_iter().flat_map(|n: usize| [n.saturating_sub(1), n, n + 1]);
+    let sizes = sizes.filter(|size| *size <= store.max_value_bytes());
     let values: Vec<_> = sizes.map(|size| random.bytes(size)).collect();
     for (index, bytes) in values.iter().enumerate() {
         write(&*store, &[b'k', index as u8], bytes).await;

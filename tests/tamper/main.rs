@@ -241,7 +241,7 @@ fn a_forged_head_with_a_good_checksum_is_told() {
         }
         // Pointed at the older version, which is there and authentic.
         let mut forged = whole.clone();
-        forged[9..17].copy_from_slice(&1u64.to_le_bytes());
+        forged[17..25].copy_from_slice(&1u64.to_le_bytes());
         fixture.set(&key, repaired_head(forged));
         assert_kind(fixture.get(&db, &Select::Latest), ErrorKind::Tampered, "an older version");
 

@@ -328,10 +328,10 @@ impl SecretStore for EnvelopeStore {
                 Select::Latest => stored.head.latest,
                 Select::Version(version) => number(version).map_err(&place)?,
             };
-            if !(stored.head.first..=stored.head.latest).contains(&number) {
-                return Err(place(no_such_version(number)));
-            }
             let Some(bytes) = self.record(name, number).await.map_err(&place)? else {
+                if !(stored.head.first..=stored.head.latest).contains(&number) {
+                    return Err(place(no_such_version(number)));
+                }
                 // A purge came in between, or the record was taken away.
                 let again = self.existing_head(name).await.map_err(&place)?;
                 if again.revision == stored.revision {

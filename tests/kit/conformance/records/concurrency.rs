@@ -219,7 +219,7 @@ pub(super) async fn a_reopened_store_holds_the_same(bench: &Bench) {
     }
     let store = bench.open();
     with_awkward_keys(&*store).await;
-    write(&*store, b"large", &Random::new(7).bytes(300_000)).await;
+    write(&*store, b"large", &Random::new(7).bytes(128 << 10)).await;
     let before = store.scan(b"", None, 1000).await.expect("a page");
     drop(store);
     let store = bench.open();

@@ -101,6 +101,30 @@ fn a_put_that_failed_before_it_happened_leaves_nothing() {
     }
 }
 
+/// A long history is purged in several commits, and any of them may be the last
+/// before a crash.
+#[test]
+fn a_purge_that_was_cut_short_is_finished_by_the_next() {
+    let fixture = Fixture::new();
+    for _ in 0..600 {
+        fixture.put("value", Expect::Any).expect("a put");
+    }
+    let faults = fixture.records.faults();
+    faults.pass("commit");
+    faults.next("commit", Fault::Fail(ErrorKind::Unavailable));
+    let cut = block_on(fixture.store.purge(&db()));
+    assert_kind(cut, ErrorKind::Unavailable, "the second commit");
+    let page = PageRequest::first(10);
+    assert_kind(block_on(fixture.store.get(&db(), &Select::Latest)), ErrorKind::NotFound, "get");
+    assert_kind(block_on(fixture.store.versions(&db(), &page)), ErrorKind::NotFound, "versions");
+    let version_keys = || block_on(fixture.records.scan(&[2], None, 1000)).expect("a scan").len();
+    assert_eq!(version_keys(), 600 - 256);
+    block_on(fixture.store.purge(&db())).expect("the purge is finished");
+    assert_eq!(version_keys(), 0);
+    let next = fixture.put("new", Expect::Absent).expect("a put");
+    assert_eq!(next.version.as_str(), "601", "no number is given twice");
+}
+
 #[test]
 fn a_swap_whose_answer_is_lost_is_a_conflict_when_retried() {
     let fixture = Fixture::new();

@@ -1,7 +1,7 @@
 //! One harness for each seam. A backend is one line, and every sentence of the
 //! trait's contract becomes a test of its own with the backend's name in it:
 //!
-//! ```ignore
+//! ```text
 //! mod records {
 //!     conformance_records!(memory => RecordsBackend::volatile(|_| Ok(Arc::new(MemoryRecords::new()))));
 //! }

@@ -6,6 +6,7 @@
 //! `FORMAT.md` beside this file.
 
 pub mod aead;
+mod entries;
 mod format;
 mod head;
 mod identity;

@@ -9,6 +9,10 @@ use async_trait::async_trait;
 use futures_util::lock::{Mutex, MutexGuard};
 use strongroom_guard::SecretBytes;
 
+use super::entries::{
+    check_expectation, context, listing, missing_record, no_such_version, number, version,
+    version_info,
+};
 use super::head::{Head, State};
 use super::identity::Identity;
 use super::{Header, Record, Suite, keys, seal};
@@ -17,8 +21,8 @@ use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{Scope, SecretName};
 use crate::record::{Batch, Precondition, RecordStore, Revision};
-use crate::secret::{Kind, Listing, Secret, Version, VersionInfo};
-use crate::store::{Capabilities, Expect, Page, PageRequest, PutOptions, SecretStore, Select};
+use crate::secret::{Listing, Secret, Version, VersionInfo};
+use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
 use crate::wrapper::{Dek, KeyWrapper};
 
 /// How often a put that meets other writers begins anew, before it gives up.
@@ -476,86 +480,6 @@ struct StoredHead {
     revision: Revision,
 }
 
-/// The latest version's number, zero if there is none, when the expectation
-/// holds.
-fn check_expectation(head: Option<&Head>, expect: &Expect) -> Result<u64> {
-    let state = head.map(|head| head.state);
-    if let Some(State::Deleted { .. }) = state {
-        return Err(Error::already_exists(
-            "a deleted secret of this name can still be restored: restore or purge it first",
-        ));
-    }
-    let latest = head.map_or(0, |head| head.latest);
-    match (expect, state) {
-        (Expect::Any, _) | (Expect::Absent, None | Some(State::Purged)) => Ok(latest),
-        (Expect::Absent, _) => Err(Error::already_exists("a secret of this name exists already")),
-        (Expect::Latest(expected), Some(State::Live)) => {
-            if number(expected).is_ok_and(|expected| expected == latest) {
-                Ok(latest)
-            } else {
-                Err(Error::conflict(format!("the latest version is {latest}, not {expected}")))
-            }
-        }
-        (Expect::Latest(_), _) => Err(Error::not_found("there is no such secret")),
-    }
-}
-
 fn precondition(current: Option<&StoredHead>) -> Precondition {
     current.map_or(Precondition::Absent, |stored| Precondition::At(stored.revision))
-}
-
-fn context(name: &SecretName, number: u64, kind: Kind) -> Result<EncryptionContext> {
-    Ok(EncryptionContext::new(name, &version(number)?, kind))
-}
-
-fn version(number: u64) -> Result<Version> {
-    Version::new(number.to_string())
-}
-
-/// The number that we wrote as this version. Other spellings of it (`+1`, `01`)
-/// are no versions of ours.
-fn number(version: &Version) -> Result<u64> {
-    let number = version.as_str().parse::<u64>().ok();
-    let number = number.filter(|number| number.to_string() == version.as_str());
-    number.ok_or_else(|| no_such_version(version))
-}
-
-fn no_such_version(version: impl std::fmt::Display) -> Error {
-    Error::not_found(format!("there is no version {version}"))
-}
-
-fn missing_record() -> Error {
-    Error::tampered("the record that the secret's head names is missing")
-}
-
-fn version_info(prefix: &[u8], key: &[u8], bytes: &[u8]) -> Result<VersionInfo> {
-    let number = key.strip_prefix(prefix).and_then(|number| number.try_into().ok());
-    let number = number.map(u64::from_be_bytes).ok_or_else(misplaced)?;
-    let header = *Record::parse(bytes)?.header();
-    Ok(VersionInfo { version: version(number)?, kind: header.kind, created: header.created })
-}
-
-fn listing(
-    scope: &Scope,
-    prefix: &[u8],
-    key: &[u8],
-    bytes: &[u8],
-) -> Result<Option<(Listing, Head)>> {
-    let id = key.strip_prefix(prefix).and_then(|id| std::str::from_utf8(id).ok());
-    let name = SecretName::new(scope.clone(), id.ok_or_else(misplaced)?)?;
-    let head = Head::parse(bytes).map_err(|error| error.about(&name))?;
-    if head.latest == 0 {
-        return Ok(None);
-    }
-    let deleted = match head.state {
-        State::Deleted { since, .. } => Some(since),
-        _ => None,
-    };
-    let (kind, updated) = (head.kind, head.updated);
-    let listing = Listing { name, latest: version(head.latest)?, kind, updated, deleted };
-    Ok(Some((listing, head)))
-}
-
-fn misplaced() -> Error {
-    Error::tampered("the record store holds an entry that the engine did not write")
 }

@@ -45,6 +45,7 @@ for_each_kind! {
     readers_never_see_half_a_batch
     a_second_open_is_refused
     a_second_process_is_refused
+    a_child_being_started_does_not_keep_the_store_locked
     a_store_of_another_kind_is_refused
     files_are_private_whatever_the_umask
     an_interrupted_creation_starts_over
@@ -411,6 +412,24 @@ fn child(test: &str, kind: RecordStoreKind, dir: &Path) -> Command {
     command.args(["--exact", "--nocapture", &format!("{kind}::{test}")]);
     command.env(CHILD, dir);
     command
+}
+
+/// Another thread starts programs all the time: between fork(2) and exec(2) each
+/// has a copy of the lock's descriptor.
+fn a_child_being_started_does_not_keep_the_store_locked(kind: RecordStoreKind) {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                Command::new("/bin/true").status().unwrap();
+            }
+        });
+        for _ in 0..200 {
+            drop(open(kind, dir.path()));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 fn a_second_process_is_refused(kind: RecordStoreKind) {

@@ -13,7 +13,19 @@ use super::directory::{io_error, open_private};
 /// process dies, so a file that is left behind never keeps anybody out.
 #[derive(Debug)]
 pub(super) struct StoreLock {
-    _file: File,
+    file: File,
+    pid: u32,
+}
+
+impl Drop for StoreLock {
+    /// A child that another thread is just starting has a copy of the
+    /// descriptor until it calls exec(2), and with it the lock: closing ours
+    /// is not enough. A forked child, however, must leave its parent's lock be.
+    fn drop(&mut self) {
+        if self.pid == std::process::id() {
+            let _ = self.file.unlock();
+        }
+    }
 }
 
 impl StoreLock {
@@ -31,10 +43,10 @@ impl StoreLock {
         }
         // The pid only serves the message above: on a full disk the store
         // still opens, so that something can be deleted.
-        let pid = format!("{}\n", std::process::id());
+        let pid = std::process::id();
         let _ = file.set_permissions(PermissionsExt::from_mode(0o600));
-        let _ = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
-        Ok(Self { _file: file })
+        let _ = file.set_len(0).and_then(|()| file.write_all(format!("{pid}\n").as_bytes()));
+        Ok(Self { file, pid })
     }
 }
 

@@ -261,7 +261,9 @@ impl Drop for Log {
     /// moment after the database was dropped: waits for them, so that the store
     /// can be opened again at once.
     fn drop(&mut self) {
-        let _ = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::LockExclusive);
+        use rustix::fs::{FlockOperation, flock};
+        let _ = flock(&self.0, FlockOperation::LockExclusive);
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 

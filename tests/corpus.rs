@@ -17,4 +17,5 @@ fn the_corpus_breaks_no_promise() {
         }
         assert!(replayed >= 5, "{target}: only {replayed} inputs in {}", folder.display());
     }
+    strongroom_kit::fuzz::end();
 }

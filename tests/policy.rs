@@ -98,7 +98,8 @@ fn the_core_has_no_tls_no_sdk_no_runtime() {
     }
 }
 
-/// guard <- core <- backends <- strongroom <- cli, and never the other way.
+/// guard <- core <- backends <- strongroom <- sidecar <- cli, and core <- rpc <-
+/// sidecar, client <- cli; never the other way.
 #[test]
 fn dependencies_between_our_crates_point_one_way() {
     let below: &[(&str, &[&str])] = &[
@@ -106,6 +107,18 @@ fn dependencies_between_our_crates_point_one_way() {
         ("strongroom-core", &["strongroom-guard"]),
         ("strongroom-local", &["strongroom-core", "strongroom-guard"]),
         ("strongroom", &["strongroom-local", "strongroom-core", "strongroom-guard"]),
+        ("strongroom-rpc", &["strongroom-core", "strongroom-guard"]),
+        ("strongroom-client", &["strongroom-rpc", "strongroom-core", "strongroom-guard"]),
+        (
+            "strongroom-sidecar",
+            &[
+                "strongroom",
+                "strongroom-rpc",
+                "strongroom-local",
+                "strongroom-core",
+                "strongroom-guard",
+            ],
+        ),
     ];
     for (package, allowed) in below {
         for dependency in tree(&["-p", package, "-e", "normal,build"]) {

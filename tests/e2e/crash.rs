@@ -7,15 +7,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use sha2::{Digest, Sha256};
-use strongroom_core::audit::{self, Phase};
+use strongroom::OpenOptions;
+use strongroom_client::Client;
+use strongroom_core::audit::{self, AuditLog, Phase};
 use strongroom_core::rollback::Expected;
-use strongroom_core::{EnvelopeOptions, PageRequest, SecretName, SecretStore, Select, Version};
+use strongroom_core::{
+    EnvelopeOptions, EnvelopeStore, PageRequest, PutOptions, SecretBytes, SecretName, SecretStore,
+    Select, SystemClock, Version,
+};
+use strongroom_kit::daemon::{ALLOW_OWNER, Daemon, Home};
 use strongroom_kit::random::Random;
-use strongroom_kit::{block_on, embedded, sha256_hex};
+use strongroom_kit::{binary, block_on, embedded, sha256_hex};
 use strongroom_local::records::RecordStoreKind;
 
 #[test]
@@ -86,19 +92,25 @@ fn run_and_kill(
 fn verify(kind: RecordStoreKind, dir: &Path, acknowledged: &Acknowledged, what: &str) {
     let store = embedded::store(kind, dir, EnvelopeOptions::default());
     let store = block_on(store).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let found = contents(&store, what);
+    verify_store(&store, &embedded::audit_path(dir), acknowledged, what);
+}
+
+fn verify_store(store: &EnvelopeStore, log: &Path, acknowledged: &Acknowledged, what: &str) {
+    let found = contents(store, what);
     for ((name, version), digest) in acknowledged {
         let held = found.get(&(name.clone(), version.clone()));
         assert_eq!(held, Some(digest), "{what}: {name} version {version} was acknowledged");
     }
 
     // Opening the log closes a torn line.
-    drop(embedded::audit_log(&store, dir).unwrap_or_else(|error| panic!("{what}: {error}")));
+    let key = store.audit_key().expect("the audit key");
+    let opened = AuditLog::open(log, Some(key), SystemClock::shared());
+    drop(opened.unwrap_or_else(|error| panic!("{what}: {error}")));
     let key = store.audit_key().expect("the audit key");
     let mut expected = Expected::default();
     let mut logged = BTreeSet::new();
-    let report = audit::verify(&embedded::audit_path(dir), Some(&key), None, |line| {
-        expected.visit(&store, line);
+    let report = audit::verify(log, Some(&key), None, |line| {
+        expected.visit(store, line);
         let is_done = line.phase == Phase::Done && line.outcome.as_deref() == Some("ok");
         if let (Some(name), Some(version), true) = (&line.name, &line.version, is_done) {
             logged.insert((format!("account.{name}"), version.clone()));
@@ -109,7 +121,7 @@ fn verify(kind: RecordStoreKind, dir: &Path, acknowledged: &Acknowledged, what: 
     for key in acknowledged.keys() {
         assert!(logged.contains(key), "{what}: {key:?} was acknowledged and not logged");
     }
-    let differences = block_on(expected.compare(&store)).expect("compared");
+    let differences = block_on(expected.compare(store)).expect("compared");
     assert!(differences.is_empty(), "{what}: {differences:?}");
 }
 
@@ -158,7 +170,7 @@ fn versions(store: &dyn SecretStore, name: &SecretName) -> Vec<Version> {
 #[test]
 fn the_command_line_loses_nothing_when_it_is_killed() {
     let rounds = if is_nightly() { 50 } else { 4 };
-    let binary = strongroom_binary();
+    let binary = binary::strongroom();
     let (mut random, seed) = Random::fresh();
     let home = tempfile::tempdir().expect("a directory");
     let run = |arguments: &[&str]| strongroom(&binary, home.path(), arguments).output();
@@ -214,27 +226,70 @@ fn strongroom(binary: &Path, home: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// `STRONGROOM_BIN`, or else the binary that this build makes.
-fn strongroom_binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("STRONGROOM_BIN") {
-        return path.into();
+// === the sidecar ===
+
+/// Each round, several callers put over gRPC as fast as they can, until the
+/// sidecar is killed under them.
+#[test]
+fn the_sidecar_loses_nothing_when_it_is_killed() {
+    let rounds = if is_nightly() { 200 } else { 20 };
+    let (mut random, seed) = Random::fresh();
+    let home = Home::new(ALLOW_OWNER);
+    let mut acknowledged = Acknowledged::new();
+    for round in 0..rounds {
+        let what = format!("seed {seed}, round {round}");
+        let sidecar = home.start();
+        let puts = storm(&home, sidecar, random.next_u64(), random.below(100));
+        for (key, digest) in puts {
+            let again = acknowledged.insert(key, digest);
+            assert!(again.is_none(), "{what}: a version was given twice");
+        }
+        let config = home.config();
+        let store = config.open_store(OpenOptions::default());
+        let store = block_on(store).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let log = config.audit_path().expect("an audit log");
+        verify_store(&store, &log, &acknowledged, &what);
     }
-    let build = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--package",
-            "strongroom-cli",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo runs");
-    assert!(build.status.success(), "the binary does not build");
-    let messages = String::from_utf8(build.stdout).expect("UTF-8");
-    let executable = messages.lines().rev().find_map(|message| {
-        let (_, rest) = message.split_once(r#""executable":""#)?;
-        rest.split_once('"').map(|(path, _)| PathBuf::from(path))
-    });
-    executable.expect("cargo names the binary")
+    assert!(acknowledged.len() > rounds, "seed {seed}: the callers hardly put");
+}
+
+/// Eight callers, and the kill once so many puts have been acknowledged.
+#[tokio::main]
+async fn storm(home: &Home, sidecar: Daemon, seed: u64, enough: usize) -> Acknowledged {
+    let (told, mut acknowledgements) = tokio::sync::mpsc::unbounded_channel();
+    for caller in 0..8 {
+        let client = Client::connect(home.socket()).await.expect("connected");
+        let (told, mut random) = (told.clone(), Random::new(seed ^ caller));
+        tokio::spawn(async move {
+            let name = format!("account.caller{}", caller / 2);
+            loop {
+                let bytes = random.below(3_000);
+                let body = random.bytes(bytes);
+                let value = [&body[..], &Sha256::digest(&body)[..]].concat();
+                let guarded = SecretBytes::copy_from(&value).expect("guarded memory");
+                // The first error is the end of the sidecar.
+                let put = client.put(&name, &guarded, &PutOptions::default()).await;
+                let Ok(info) = put else { return };
+                let key = (name.clone(), info.version.to_string());
+                if told.send((key, sha256_hex(&value))).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    drop(told);
+    let mut acknowledged = Acknowledged::new();
+    let mut sidecar = Some(sidecar);
+    loop {
+        if acknowledged.len() >= enough
+            && let Some(sidecar) = sidecar.take()
+        {
+            sidecar.kill();
+        }
+        let Some((key, digest)) = acknowledgements.recv().await else { break };
+        let again = acknowledged.insert(key, digest);
+        assert!(again.is_none(), "a version was given twice");
+    }
+    assert!(sidecar.is_none(), "the sidecar ended by itself");
+    acknowledged
 }

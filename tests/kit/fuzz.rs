@@ -2,19 +2,30 @@
 //! these, and an ordinary test replays the corpus through the same functions.
 //! Each panics when a promise is broken.
 
+mod sidecar;
+
 use std::sync::LazyLock;
 
 use strongroom_core::envelope::Record;
 use strongroom_core::{
-    Dek, EncryptionContext, ErrorKind, Scope, SecretBytes, SecretName, Version, audit,
+    CallerContext, Dek, EncryptionContext, ErrorKind, Scope, SecretBytes, SecretName, Version,
+    audit,
 };
+
+pub use self::sidecar::{end, request, rules};
 
 /// A target's name, which is its corpus folder's too, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: &[Target] =
-    &[("record", record), ("name", name), ("config", config), ("audit_line", audit_line)];
+pub const TARGETS: &[Target] = &[
+    ("record", record),
+    ("name", name),
+    ("config", config),
+    ("audit_line", audit_line),
+    ("rules", rules),
+    ("request", request),
+];
 
 struct Sealed {
     bytes: Vec<u8>,
@@ -23,7 +34,7 @@ struct Sealed {
     plaintext: Vec<u8>,
 }
 
-/// The good vectors of `tests/vectors/record`: fixed bytes, so that a finding
+/// Good vectors of `tests/vectors/record`, secrets' and callers': fixed bytes, so that a finding
 /// can be replayed.
 static SEALED: LazyLock<Vec<Sealed>> = LazyLock::new(|| {
     let vectors = [
@@ -32,6 +43,7 @@ static SEALED: LazyLock<Vec<Sealed>> = LazyLock::new(|| {
         include_str!("../vectors/record/chacha-text-in-a-project.json"),
         include_str!("../vectors/record/aes-empty-value.json"),
         include_str!("../vectors/record/aes-with-three-wrapped-deks.json"),
+        include_str!("../vectors/record/aes-sealed-for-a-caller.json"),
     ];
     vectors.into_iter().map(sealed).collect()
 });
@@ -42,9 +54,16 @@ fn sealed(json: &str) -> Sealed {
     let bytes = unhex(&field("record"));
     let scope: Scope = field("scope").parse().expect("a scope");
     let name = SecretName::new(scope, &field("name")).expect("a name");
-    let version = Version::new(field("version")).expect("a version");
-    let kind = Record::parse(&bytes).expect("a record").header().kind;
-    let context = EncryptionContext::new(&name, &version, kind);
+    let context = if let Some(pairs) = vector["pairs"].as_object() {
+        let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+        let pairs = pairs.iter().map(|(key, value)| (key.clone(), text(value)));
+        let caller = CallerContext::new(name, pairs.collect()).expect("a context");
+        EncryptionContext::of_caller(&caller)
+    } else {
+        let version = Version::new(field("version")).expect("a version");
+        let kind = Record::parse(&bytes).expect("a record").header().kind;
+        EncryptionContext::new(&name, &version, kind)
+    };
     let dek = SecretBytes::copy_from(&unhex(&field("dek"))).expect("guarded memory");
     let dek = Dek::from_secret(dek).expect("a key");
     Sealed { bytes, dek, context, plaintext: unhex(&field("plaintext")) }
@@ -56,7 +75,9 @@ fn sealed(json: &str) -> Sealed {
 /// # Panics
 /// When they do.
 pub fn record(input: &[u8]) {
+    // As a secret's record, and as what a caller sealed.
     open(&SEALED[0], input);
+    open(&SEALED[SEALED.len() - 1], input);
     let Some((&[which, repair], edits)) = input.split_first_chunk::<2>() else { return };
     let sealed = &SEALED[usize::from(which) % SEALED.len()];
     let mut bytes = sealed.bytes.clone();

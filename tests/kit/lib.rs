@@ -3,16 +3,20 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a test kit says what is wrong by panicking")]
 
+pub mod binary;
 mod block;
 pub mod conformance;
+pub mod daemon;
 mod digest;
 pub mod embedded;
 pub mod faults;
 pub mod fuzz;
+pub mod http2;
 pub mod memory;
 pub mod powercut;
 pub mod powercut_store;
 pub mod random;
+pub mod sidecar;
 
 pub use block::block_on;
 pub use digest::sha256_hex;

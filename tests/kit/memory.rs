@@ -38,22 +38,31 @@ struct Mapping {
 /// # Errors
 /// When the process's memory cannot be read at all.
 pub fn find(pid: u32, value: &[u8]) -> io::Result<Vec<Hit>> {
-    let words: Vec<_> = value.chunks_exact(WORD).enumerate().collect();
+    let words: Vec<_> = value.chunks_exact(WORD).collect();
     let step = words.len().div_ceil(MAX_WORDS).max(1);
-    let finders: Vec<_> = words
-        .into_iter()
-        .step_by(step)
-        .map(|(index, word)| (index * WORD, Finder::new(word)))
-        .collect();
+    let chosen: Vec<_> = words.into_iter().step_by(step).collect();
+    let mut hits = find_all(pid, &chosen)?;
+    for hit in &mut hits {
+        hit.offset *= step * WORD;
+    }
+    Ok(hits)
+}
+
+/// The same for each of `words`; a hit's offset is the number of its word.
+///
+/// # Errors
+/// When the process's memory cannot be read at all.
+pub fn find_all(pid: u32, words: &[&[u8]]) -> io::Result<Vec<Hit>> {
+    let finders: Vec<_> = words.iter().map(Finder::new).collect();
     let memory = File::open(format!("/proc/{pid}/mem"))?;
     let mut hits = Vec::new();
     let mut searched = 0;
     for mapping in mappings(pid)? {
         let Some(bytes) = read(&memory, &mapping) else { continue };
         searched += bytes.len();
-        for (offset, finder) in &finders {
+        for (number, finder) in finders.iter().enumerate() {
             hits.extend(finder.find_iter(&bytes).map(|at| Hit {
-                offset: *offset,
+                offset: number,
                 address: mapping.start + at as u64,
                 mapping: mapping.line.clone(),
                 guarded: mapping.guarded,

@@ -2,6 +2,8 @@
 //! moved, swapped, truncated and spliced entries, in both suites. The attacker
 //! knows the format and repairs every checksum.
 
+mod sealed;
+
 use std::sync::Arc;
 
 use strongroom_core::memory::MemoryRecords;

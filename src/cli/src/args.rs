@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use strongroom::Scope;
 
 use crate::commands::Command;
@@ -19,6 +20,21 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// Reads the command line. What stands on it goes before the environment:
+    /// `--config` also before `STRONGROOM_SOCKET`.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|e| e.format(&mut command))?;
+        let given = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        if given("config") && !given("socket") {
+            cli.globals.socket = None;
+        }
+        Ok(cli)
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Globals {
@@ -26,6 +42,13 @@ pub(crate) struct Globals {
     /// the XDG rules]
     #[arg(long, global = true, env = "STRONGROOM_CONFIG", value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
+    /// Go through the sidecar at this socket; no configuration is needed then
+    /// [default: the configured one, if a sidecar serves it]
+    #[arg(long, global = true, env = "STRONGROOM_SOCKET", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Believe a sidecar that this user runs, besides your own and root's
+    #[arg(long, global = true, env = "STRONGROOM_SOCKET_USER", value_name = "USER")]
+    pub(crate) socket_user: Option<String>,
     /// Read names from this scope: a/b/c, or account, org or project of the
     /// configured one
     #[arg(long, global = true, value_name = "SCOPE")]
@@ -84,10 +107,14 @@ Example:
 Environment:
   STRONGROOM_HOME    one folder for configuration, key, records and audit log
   STRONGROOM_CONFIG  the configuration file, as --config
+  STRONGROOM_SOCKET  the sidecar's socket, as --socket
+  STRONGROOM_SOCKET_USER
+                     who may run that sidecar, as --socket-user
   NO_COLOR           no colours, also on a terminal
   Without STRONGROOM_HOME, configuration and key are in
-  $XDG_CONFIG_HOME/strongroom, records in $XDG_DATA_HOME/strongroom, and the
-  audit log in $XDG_STATE_HOME/strongroom.
+  $XDG_CONFIG_HOME/strongroom, records in $XDG_DATA_HOME/strongroom, the audit
+  log in $XDG_STATE_HOME/strongroom, and the sidecar's socket in
+  $XDG_RUNTIME_DIR/strongroom.
 
 {}",
         exit::HELP

@@ -1,15 +1,17 @@
-//! What every command begins with: the configuration, and the engine it leads
-//! to.
+//! What every command begins with: the configuration, and what it leads to.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_executor::block_on;
+use nix::unistd::User;
 use strongroom::audit::Actor;
-use strongroom::{Config, Engine, EnvelopeStore, Error, Home, OpenOptions, Scope, SecretBytes};
+use strongroom::{Config, EnvelopeStore, Error, Home, OpenOptions, Scope, SecretBytes};
 
 use crate::args::{Globals, ScopeArg};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::Output;
+use crate::session::Session;
 use crate::terminal;
 
 #[derive(Debug)]
@@ -28,7 +30,7 @@ impl Context {
         let config = Some(Home::at(folder).config);
         Self {
             output: self.output,
-            globals: Globals { config, scope: None, ..self.globals.clone() },
+            globals: Globals { config, scope: None, socket: None, ..self.globals.clone() },
         }
     }
 
@@ -47,9 +49,22 @@ impl Context {
         Ok(config)
     }
 
+    /// What a command works on: the sidecar that is named, or what the
+    /// configuration leads to.
+    pub(crate) fn session(&self) -> Result<Session<'_>> {
+        match self.socket()? {
+            Some(socket) => Session::through(self, &socket),
+            None => Session::configured(self, self.config()?),
+        }
+    }
+
     /// The scope that names are read in.
     pub(crate) fn scope(&self, config: &Config) -> Result<Scope> {
-        let scope = config.scope()?;
+        self.scope_in(config.scope()?)
+    }
+
+    /// The same, where `scope` is the configured one.
+    pub(crate) fn scope_in(&self, scope: Scope) -> Result<Scope> {
         let lacks = |level: &str| {
             Error::invalid_name(format!("the configured scope {scope} has no {level}"))
         };
@@ -68,26 +83,42 @@ impl Context {
         })
     }
 
-    /// Opens the engine, acting for the user who runs this.
-    pub(crate) fn engine(&self, config: &Config) -> Result<Engine> {
-        let scope = self.scope(config)?;
-        let engine = block_on(config.open(self.options(config)?))?;
-        Ok(engine.at(scope)?.acting_for(actor()))
+    /// The socket that is named.
+    pub(crate) fn socket(&self) -> Result<Option<PathBuf>> {
+        self.globals.socket.as_deref().map(absolute).transpose()
+    }
+
+    /// The configuration that a session reads, if it does.
+    pub(crate) fn config_used(&self) -> Result<Option<PathBuf>> {
+        match self.globals.socket {
+            Some(_) => Ok(None),
+            None => Ok(Some(self.home()?.config)),
+        }
+    }
+
+    /// Users besides ourselves and root whose sidecar is believed.
+    pub(crate) fn socket_users(&self) -> Result<Vec<u32>> {
+        let Some(user) = &self.globals.socket_user else { return Ok(Vec::new()) };
+        if let Ok(uid) = user.parse() {
+            return Ok(vec![uid]);
+        }
+        let found = User::from_name(user).map_err(|error| {
+            let what = format!("the user {user} cannot be looked up: {error}");
+            Error::unavailable(what).with_source(error)
+        })?;
+        let none = || Failure::Usage(format!("--socket-user: there is no user {user}"));
+        Ok(vec![found.ok_or_else(none)?.uid.as_raw()])
+    }
+
+    /// How long to wait while another process has the store open.
+    pub(crate) fn wait(&self) -> Duration {
+        self.globals.wait
     }
 
     /// Opens the store without the audit log.
     pub(crate) fn store(&self, config: &Config) -> Result<EnvelopeStore> {
-        Ok(block_on(config.open_store(self.options(config)?))?)
-    }
-
-    /// The options for a store that exists.
-    fn options(&self, config: &Config) -> Result<OpenOptions> {
-        let passphrase = if config.asks_for_passphrase() {
-            Some(terminal::ask_once("Passphrase of the key file: ")?)
-        } else {
-            None
-        };
-        Ok(self.options_with(passphrase))
+        let options = self.options_with(passphrase(config)?);
+        Ok(block_on(config.open_store(options))?)
     }
 
     /// The options with this passphrase.
@@ -96,13 +127,20 @@ impl Context {
     }
 }
 
+/// The passphrase of a key file that exists, where we are to ask for it.
+pub(crate) fn passphrase(config: &Config) -> Result<Option<SecretBytes>> {
+    let asks = config.asks_for_passphrase();
+    asks.then(|| terminal::ask_once("Passphrase of the key file: ")).transpose()
+}
+
+/// The user who runs this.
+pub(crate) fn actor() -> Actor {
+    let uid = Some(rustix::process::getuid().as_raw());
+    Actor { uid, pid: Some(std::process::id()), ..Actor::default() }
+}
+
 fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(std::path::absolute(path).map_err(|e| {
         Error::configuration(format!("{} is not a usable path", path.display())).with_source(e)
     })?)
-}
-
-fn actor() -> Actor {
-    let uid = Some(rustix::process::getuid().as_raw());
-    Actor { uid, pid: Some(std::process::id()), user: None }
 }

@@ -27,8 +27,25 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
             "a name is account.NAME, org.NAME, or NAME for a project; --scope a/b/c says where \
              you are"
         }
+        (ErrorKind::AccessDenied, _) if message.contains("rules") => {
+            "[[sidecar.allow]] in the sidecar's configuration says who may do what"
+        }
+        (ErrorKind::AccessDenied, _) if message.contains("open the socket") => {
+            "socket_mode under [sidecar] in the configuration says who may open it"
+        }
         (ErrorKind::AccessDenied, _) => "the account is set in the configuration, under [scope]",
+        (ErrorKind::Unauthenticated, _) if message.contains("serves the socket") => {
+            "if that user is to run the sidecar, say so with --socket-user"
+        }
         (ErrorKind::Unauthenticated, _) => "check [kek] and the passphrase or credential it names",
+        (ErrorKind::Unavailable, _)
+            if message.contains("there is no socket") || message.contains("nobody serves") =>
+        {
+            "`strongroom serve` starts a sidecar; --socket names another one's socket"
+        }
+        (ErrorKind::Unavailable, _) if message.contains("in use by another sidecar") => {
+            "end that one first, or choose another [sidecar] socket"
+        }
         (ErrorKind::Unavailable, _) if message.contains("in use by") => {
             "--wait 30s waits longer for the other process"
         }

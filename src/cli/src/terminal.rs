@@ -134,13 +134,13 @@ impl Drop for Quiet<'_> {
 }
 
 /// Signals as something to wait for, until this is dropped.
-struct Signals {
+pub(crate) struct Signals {
     caught: Vec<(u8, UnixStream)>,
     released: Arc<AtomicBool>,
 }
 
 impl Signals {
-    fn catch() -> io::Result<Self> {
+    pub(crate) fn catch() -> io::Result<Self> {
         let released = Arc::new(AtomicBool::new(false));
         let mut caught = Vec::new();
         for signal in SIGNALS {
@@ -152,8 +152,9 @@ impl Signals {
         Ok(Self { caught, released })
     }
 
-    /// Returns when `tty` has something to read; a signal is an error.
-    fn wait_for(&self, tty: BorrowedFd<'_>) -> Result {
+    /// Returns when `tty` has something to read, or is closed; a signal is an
+    /// error.
+    pub(crate) fn wait_for(&self, tty: BorrowedFd<'_>) -> Result {
         let mut waiting = vec![PollFd::from_borrowed_fd(tty, PollFlags::IN)];
         waiting.extend(self.caught.iter().map(|(_, end)| PollFd::new(end, PollFlags::IN)));
         loop {

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use strongroom::guard::{ReadError, SecretBuffer};
 use strongroom::{Error, SecretBytes};
 
@@ -16,6 +17,21 @@ use crate::failure::{Failure, Result};
 pub(crate) fn from_file(path: &Path, max: usize) -> Result<SecretBytes> {
     let mut file = File::open(path).map_err(|error| file_error(path, "read", error))?;
     from_reader(&mut file, max, &path.display().to_string())
+}
+
+/// The file at `path`, if it has more than `bytes` and no more than `max`: one
+/// that is better sent in pieces.
+pub(crate) fn large_file(path: &Path, bytes: u64, max: usize) -> Result<Option<File>> {
+    let failed = |error| file_error(path, "read", error);
+    let file = File::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() || found.len() <= bytes {
+        return Ok(None);
+    }
+    if found.len() > max as u64 {
+        return Err(too_large(&path.display().to_string(), max).into());
+    }
+    Ok(Some(file))
 }
 
 /// Everything that stdin has, at most `max` bytes.
@@ -28,15 +44,17 @@ pub(crate) fn from_stdin(max: usize) -> Result<SecretBytes> {
 fn from_reader(reader: &mut impl Read, max: usize, what: &str) -> Result<SecretBytes> {
     SecretBuffer::read_to_end(reader, max).map_err(|error| {
         Failure::Engine(match error {
-            ReadError::TooLarge { max } => {
-                Error::limit_exceeded(format!("{what} has more than the {max} bytes of a value"))
-            }
+            ReadError::TooLarge { max } => too_large(what, max),
             ReadError::Guard(error) => error.into(),
             error => Error::unavailable(format!("{what} cannot be read: {error}"))
                 .retryable(false)
                 .with_source(error),
         })
     })
+}
+
+fn too_large(what: &str, max: usize) -> Error {
+    Error::limit_exceeded(format!("{what} has more than the {max} bytes of a value"))
 }
 
 /// Writes to stdout, past the buffer of `io::stdout()`, which would keep a copy.
@@ -49,29 +67,35 @@ pub(crate) fn to_stdout(bytes: &[u8]) -> Result {
     Ok(())
 }
 
-/// Writes a file that only its owner may access: wholly or not at all, and
-/// never through a symbolic link.
-pub(crate) fn to_file(path: &Path, bytes: &[u8]) -> Result {
+/// Makes a file that only its owner may access, of what `write` writes: wholly or
+/// not at all, and never through a symbolic link.
+pub(crate) fn to_file<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
     if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
         let what = format!("{} is not a regular file: it was left as it is", path.display());
         return Err(Failure::Usage(what));
     }
     let unfinished = beside(path)?;
-    let written = write_new(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
-    if let Err(error) = written {
+    let failed = |error| Failure::Engine(file_error(path, "written", error));
+    // `create_new` follows no link (open(2), O_EXCL).
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
+    let mut file = made.map_err(failed)?;
+    let written = write(&mut file).and_then(|written| {
+        file.sync_all().and_then(|()| fs::rename(&unfinished, path)).map_err(failed)?;
+        Ok(written)
+    });
+    if written.is_err() {
         let _ = fs::remove_file(&unfinished);
-        return Err(file_error(path, "written", error).into());
+        return written;
     }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let synced = File::open(directory.unwrap_or(Path::new("."))).and_then(|d| d.sync_all());
-    Ok(synced.map_err(|error| file_error(path, "synced", error))?)
+    synced.map_err(|error| file_error(path, "synced", error))?;
+    written
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // `create_new` follows no link (open(2), O_EXCL).
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+/// Writes `bytes` to the file that becomes `path`.
+pub(crate) fn all_to(file: &mut File, path: &Path, bytes: &[u8]) -> Result {
+    Ok(file.write_all(bytes).map_err(|error| file_error(path, "written", error))?)
 }
 
 /// A name in the same directory that nobody can guess.
@@ -96,6 +120,16 @@ fn file_error(path: &Path, what: &str, error: io::Error) -> Error {
 pub(crate) fn is_presentable(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes)
         .is_ok_and(|text| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')))
+}
+
+/// A document with a value in it as a line of JSON, in guarded memory: the
+/// serializer writes each piece of a borrowed value straight to its writer.
+pub(crate) fn json(document: &impl Serialize) -> Result<SecretBytes> {
+    let mut buffer = SecretBuffer::new();
+    serde_json::to_writer(&mut buffer, document)
+        .and_then(|()| buffer.write_all(b"\n").map_err(serde_json::Error::io))
+        .map_err(|e| Error::limit_exceeded("there is no locked memory for it").with_source(e))?;
+    Ok(buffer.into_secret()?)
 }
 
 /// Base64 with padding (RFC 4648 §4), in guarded memory.
@@ -168,16 +202,22 @@ mod tests {
         let path = dir.path().join("out");
         fs::write(&path, "old").expect("written");
         fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("chmod");
-        to_file(&path, b"new").expect("replaced");
+        let write = |path: &Path| to_file(path, |file| all_to(file, path, b"new"));
+        write(&path).expect("replaced");
         assert_eq!(fs::read(&path).expect("read"), b"new");
         let mode = path.metadata().expect("there").permissions().mode() & 0o7777;
         assert_eq!(mode, 0o600);
 
         let (link, target) = (dir.path().join("link"), dir.path().join("target"));
         std::os::unix::fs::symlink(&target, &link).expect("a link");
-        assert!(matches!(to_file(&link, b"x"), Err(Failure::Usage(_))));
+        assert!(matches!(write(&link), Err(Failure::Usage(_))));
         assert!(!target.exists());
-        assert!(to_file(&dir.path().join("none/out"), b"x").is_err());
+        assert!(write(&dir.path().join("none/out")).is_err());
+        let broken = to_file(&path, |file| {
+            all_to(file, &path, b"half")?;
+            Err::<(), _>(Failure::BrokenPipe)
+        });
+        assert!(broken.is_err() && fs::read(&path).expect("read") == b"new");
         assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 2, "nothing is left over");
     }
 }

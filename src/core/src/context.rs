@@ -2,8 +2,11 @@
 //! with the payload and with the wrapped DEK, and sent to a KMS that takes one,
 //! so that a record moved to another name, scope or version does not open.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::error::{Error, Result};
 use crate::name::{SecretName, push_text};
 use crate::secret::{Kind, Version};
 
@@ -23,6 +26,80 @@ pub struct EncryptionContext {
 enum Purpose {
     Secret { name: SecretName, version: Version, kind: Kind },
     Internal { account: String, label: &'static str },
+    Caller(CallerContext),
+}
+
+/// Whom a sealed value belongs to that its caller keeps: a name, which rules
+/// apply to, and what else the caller binds it to. It does not open under
+/// another name or other pairs, and is no secret of that name.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CallerContext {
+    name: SecretName,
+    pairs: BTreeMap<String, String>,
+}
+
+impl CallerContext {
+    /// The most pairs.
+    pub const MAX_PAIRS: usize = 32;
+    /// The longest key, in bytes.
+    pub const MAX_KEY_BYTES: usize = 256;
+    /// The longest value of a pair, in bytes.
+    pub const MAX_VALUE_BYTES: usize = 1024;
+
+    /// A context of one pair or more. None of it is secret: a KMS may log it.
+    ///
+    /// # Errors
+    /// `InvalidName` without a pair or with an empty key, `LimitExceeded` beyond
+    /// the limits above.
+    pub fn new(name: SecretName, pairs: BTreeMap<String, String>) -> Result<Self> {
+        let limit = |what: &str, bytes: usize, most: usize| {
+            Error::limit_exceeded(format!(
+                "{what} of the context has {bytes} bytes: {most} are allowed"
+            ))
+        };
+        if pairs.is_empty() {
+            return Err(Error::invalid_name(
+                "the context is empty: give one pair or more that the value belongs to",
+            ));
+        }
+        if pairs.len() > Self::MAX_PAIRS {
+            return Err(Error::limit_exceeded(format!(
+                "the context has {} pairs: {} are allowed",
+                pairs.len(),
+                Self::MAX_PAIRS
+            )));
+        }
+        for (key, value) in &pairs {
+            if key.is_empty() {
+                return Err(Error::invalid_name("a key of the context is empty"));
+            }
+            if key.len() > Self::MAX_KEY_BYTES {
+                return Err(limit("a key", key.len(), Self::MAX_KEY_BYTES));
+            }
+            if value.len() > Self::MAX_VALUE_BYTES {
+                return Err(limit("a value", value.len(), Self::MAX_VALUE_BYTES));
+            }
+        }
+        Ok(Self { name, pairs })
+    }
+
+    /// The name, and with it the scope.
+    #[must_use]
+    pub fn name(&self) -> &SecretName {
+        &self.name
+    }
+
+    /// The pairs, ordered by their keys' bytes.
+    #[must_use]
+    pub fn pairs(&self) -> &BTreeMap<String, String> {
+        &self.pairs
+    }
+}
+
+impl fmt::Debug for CallerContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallerContext").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl EncryptionContext {
@@ -46,6 +123,20 @@ impl EncryptionContext {
         Self { encoded, purpose: Purpose::Internal { account: account.to_owned(), label } }
     }
 
+    /// The context of a value that its caller keeps.
+    #[must_use]
+    pub fn of_caller(context: &CallerContext) -> Self {
+        let mut encoded = Vec::with_capacity(128);
+        encoded.extend_from_slice(&[FORMAT_VERSION, 3]);
+        context.name.encode_into(&mut encoded);
+        encoded.push(context.pairs.len() as u8);
+        for (key, value) in &context.pairs {
+            push_text(&mut encoded, key);
+            push_text(&mut encoded, value);
+        }
+        Self { encoded, purpose: Purpose::Caller(context.clone()) }
+    }
+
     /// The canonical, injective encoding; `FORMAT.md` defines it to the byte.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -53,22 +144,33 @@ impl EncryptionContext {
     }
 
     /// The same as key-value pairs, for a KMS that takes those. Every part is
-    /// a pair of its own, so that nothing is joined with a separator.
+    /// a pair of its own, so that nothing is joined with a separator. Ours begin
+    /// with `strongroom:`, a caller's with `caller:`.
     #[must_use]
-    pub fn pairs(&self) -> Vec<(&'static str, String)> {
-        let mut pairs = vec![("strongroom:format", FORMAT_VERSION.to_string())];
+    pub fn pairs(&self) -> Vec<(Cow<'static, str>, String)> {
+        let mut pairs = vec![("strongroom:format".into(), FORMAT_VERSION.to_string())];
+        let mut push_name = |name: &SecretName| {
+            let levels = ["strongroom:account", "strongroom:org", "strongroom:project"];
+            let ids = name.scope().identifiers().map(str::to_owned);
+            pairs.extend(levels.map(Cow::Borrowed).into_iter().zip(ids));
+            pairs.push(("strongroom:name".into(), name.id().to_owned()));
+        };
         match &self.purpose {
             Purpose::Secret { name, version, kind } => {
-                let levels = ["strongroom:account", "strongroom:org", "strongroom:project"];
-                let ids = name.scope().identifiers().map(str::to_owned);
-                pairs.extend(levels.into_iter().zip(ids));
-                pairs.push(("strongroom:name", name.id().to_owned()));
-                pairs.push(("strongroom:version", version.to_string()));
-                pairs.push(("strongroom:kind", kind.as_str().to_owned()));
+                push_name(name);
+                pairs.push(("strongroom:version".into(), version.to_string()));
+                pairs.push(("strongroom:kind".into(), kind.as_str().to_owned()));
             }
             Purpose::Internal { account, label } => {
-                pairs.push(("strongroom:account", account.clone()));
-                pairs.push(("strongroom:internal", (*label).to_owned()));
+                pairs.push(("strongroom:account".into(), account.clone()));
+                pairs.push(("strongroom:internal".into(), (*label).to_owned()));
+            }
+            Purpose::Caller(context) => {
+                push_name(&context.name);
+                let prefixed = |(key, value): (&String, &String)| {
+                    (Cow::Owned(format!("caller:{key}")), value.clone())
+                };
+                pairs.extend(context.pairs.iter().map(prefixed));
             }
         }
         pairs
@@ -98,6 +200,58 @@ mod tests {
     fn internal_contexts_differ_from_every_secrets() {
         let context = EncryptionContext::internal("acme", "identity");
         assert_eq!(context.as_bytes()[..2], [FORMAT_VERSION, 2]);
-        assert!(context.pairs().contains(&("strongroom:internal", "identity".to_owned())));
+        assert!(context.pairs().contains(&("strongroom:internal".into(), "identity".to_owned())));
+    }
+
+    fn caller(pairs: &[(&str, &str)]) -> Result<CallerContext> {
+        let name = SecretName::new("acme".parse()?, "db")?;
+        let owned = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        CallerContext::new(name, owned.collect())
+    }
+
+    #[test]
+    fn a_callers_context_has_one_encoding_whatever_the_order() {
+        let context = caller(&[("b", ""), ("a", "xy")]).expect("valid");
+        let encoded = EncryptionContext::of_caller(&context);
+        let expected = b"\x01\x03\x01\x04\0acme\x02\0db\x02\x01\0a\x02\0xy\x01\0b\0\0";
+        assert_eq!(encoded.as_bytes(), expected);
+        assert_eq!(context, caller(&[("a", "xy"), ("b", "")]).expect("valid"));
+        let encode = |pairs| EncryptionContext::of_caller(&caller(pairs).expect("valid")).encoded;
+        assert_ne!(encode(&[("a", "bc")]), encode(&[("ab", "c")]));
+        assert_ne!(encode(&[("a", "b"), ("c", "d")]), encode(&[("a", "b\x01\0c\x01\0d")]));
+    }
+
+    #[test]
+    fn a_callers_pairs_never_pass_for_ours() {
+        let pairs = [("strongroom:name", "x"), ("strongroom:version", "1"), ("name", "y")];
+        let pairs = EncryptionContext::of_caller(&caller(&pairs).expect("valid")).pairs();
+        let keys: Vec<&str> = pairs.iter().map(|(key, _)| key.as_ref()).collect();
+        let expected = [
+            "strongroom:format",
+            "strongroom:account",
+            "strongroom:name",
+            "caller:name",
+            "caller:strongroom:name",
+            "caller:strongroom:version",
+        ];
+        assert_eq!(keys, expected);
+        assert_eq!(pairs[2].1, "db");
+    }
+
+    #[test]
+    fn a_callers_context_keeps_to_its_limits() {
+        use crate::error::ErrorKind::{InvalidName, LimitExceeded};
+        let kind = |pairs: &[(&str, &str)]| caller(pairs).map(drop).map_err(|error| error.kind());
+        let (key, value) = ("k".repeat(256), "v".repeat(1024));
+        assert_eq!(kind(&[(&key, &value)]), Ok(()));
+        assert_eq!(kind(&[("k", "")]), Ok(()));
+        assert_eq!(kind(&[]), Err(InvalidName));
+        assert_eq!(kind(&[("", "v")]), Err(InvalidName));
+        assert_eq!(kind(&[(&(key + "k"), "v")]), Err(LimitExceeded));
+        assert_eq!(kind(&[("k", &(value + "v"))]), Err(LimitExceeded));
+        let keys: Vec<String> = (0..33).map(|n| n.to_string()).collect();
+        let pairs: Vec<_> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+        assert_eq!(kind(&pairs[..32]), Ok(()));
+        assert_eq!(kind(&pairs), Err(LimitExceeded));
     }
 }

@@ -23,7 +23,7 @@ pub enum ErrorKind {
     AlreadyExists,
     /// A precondition failed: somebody else changed the secret in between.
     Conflict,
-    /// The name, scope or version is not well-formed.
+    /// The name, scope, version or caller's context is not well-formed.
     InvalidName,
     /// The caller is known and not allowed to do this.
     AccessDenied,

@@ -22,8 +22,8 @@ pub mod wrapper;
 
 pub use cache::{CacheOptions, CachedStore};
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use context::EncryptionContext;
-pub use engine::Engine;
+pub use context::{CallerContext, EncryptionContext};
+pub use engine::{Engine, Named};
 pub use envelope::{EnvelopeOptions, EnvelopeStore, Suite};
 pub use error::{Error, ErrorKind, Result};
 pub use name::{Scope, SecretName};

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
@@ -13,8 +14,12 @@ pub const MAX_IDENTIFIER_BYTES: usize = 128;
 /// Whom a secret belongs to: an account, an org in it, or a project in that.
 ///
 /// A scope sees its own secrets and those of its parents, never a child's.
+/// Cloning is cheap: every name in a scope shares it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Scope {
+pub struct Scope(Arc<Parts>);
+
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Parts {
     account: String,
     org: Option<String>,
     project: Option<String>,
@@ -24,57 +29,63 @@ impl Scope {
     /// The scope of an account.
     pub fn account(account: &str) -> Result<Self> {
         identifier("account", account)?;
-        Ok(Self { account: account.to_owned(), org: None, project: None })
+        Ok(Self::of(account, None, None))
     }
 
     /// The scope of `org` in this scope's account.
     pub fn org(&self, org: &str) -> Result<Self> {
         identifier("org", org)?;
-        Ok(Self { account: self.account.clone(), org: Some(org.to_owned()), project: None })
+        Ok(Self::of(self.account_id(), Some(org), None))
     }
 
     /// The scope of `project` in this scope's org; an account has no projects
     /// of its own.
     pub fn project(&self, project: &str) -> Result<Self> {
         identifier("project", project)?;
-        if self.org.is_none() {
+        if self.org_id().is_none() {
             return Err(Error::invalid_name(format!(
                 "project {project} needs an org: projects live in an org, not in an account"
             )));
         }
-        Ok(Self { project: Some(project.to_owned()), ..self.clone() })
+        Ok(Self::of(self.account_id(), self.org_id(), Some(project)))
+    }
+
+    fn of(account: &str, org: Option<&str>, project: Option<&str>) -> Self {
+        let (org, project) = (org.map(str::to_owned), project.map(str::to_owned));
+        Self(Arc::new(Parts { account: account.to_owned(), org, project }))
     }
 
     /// The account's identifier.
     #[must_use]
     pub fn account_id(&self) -> &str {
-        &self.account
+        &self.0.account
     }
 
     /// The org's identifier, unless this is an account's scope.
     #[must_use]
     pub fn org_id(&self) -> Option<&str> {
-        self.org.as_deref()
+        self.0.org.as_deref()
     }
 
     /// The project's identifier, if this is a project's scope.
     #[must_use]
     pub fn project_id(&self) -> Option<&str> {
-        self.project.as_deref()
+        self.0.project.as_deref()
     }
 
     /// The identifiers from the account down: one, two or three.
     pub fn identifiers(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.account.as_str()).chain(self.org.as_deref()).chain(self.project_id())
+        std::iter::once(self.account_id()).chain(self.org_id()).chain(self.project_id())
     }
 
     /// Whether secrets of `other` are visible from here: its own and its
     /// parents', never a child's or a sibling's.
     #[must_use]
     pub fn sees(&self, other: &Self) -> bool {
-        self.account == other.account
-            && (other.org.is_none() || other.org == self.org)
-            && (other.project.is_none() || other.project == self.project)
+        let (own, other) = (&*self.0, &*other.0);
+        own.account == other.account
+            && (other.org.is_none() || other.org == own.org)
+            && (other.project.is_none() || other.project == own.project)
     }
 
     /// Reads a name as it is written in this scope: `account.NAME`, `org.NAME`,
@@ -84,17 +95,20 @@ impl Scope {
             Some((level @ ("account" | "org"), rest)) => (level, rest),
             _ => ("project", written),
         };
+        let (org, project) = (self.org_id(), self.project_id());
         let scope = match level {
-            "account" => Some(Self { account: self.account.clone(), org: None, project: None }),
-            "org" => self.org.is_some().then(|| Self { project: None, ..self.clone() }),
-            _ => self.project.is_some().then(|| self.clone()),
+            "account" if org.is_none() => Some(self.clone()),
+            "account" => Some(Self::of(self.account_id(), None, None)),
+            "org" if project.is_none() => org.map(|_| self.clone()),
+            "org" => Some(Self::of(self.account_id(), org, None)),
+            _ => project.map(|_| self.clone()),
         };
         let scope = scope.ok_or_else(|| {
             Error::invalid_name(format!(
                 "`{}` names a secret of {}, and {self} has none: write {}",
                 printable(written),
                 if level == "org" { "an org" } else { "a project" },
-                if self.org.is_some() { "org.NAME or account.NAME" } else { "account.NAME" },
+                if org.is_some() { "org.NAME or account.NAME" } else { "account.NAME" },
             ))
         })?;
         SecretName::new(scope, rest)
@@ -104,7 +118,7 @@ impl Scope {
     /// identifier with its length. `a_b`+`c` and `a`+`b_c` differ, and no
     /// scope's encoding is a prefix of another's.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let depth = 1 + u8::from(self.org.is_some()) + u8::from(self.project.is_some());
+        let depth = 1 + u8::from(self.org_id().is_some()) + u8::from(self.project_id().is_some());
         out.push(depth);
         for id in self.identifiers() {
             push_text(out, id);
@@ -137,7 +151,7 @@ impl FromStr for Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.account)?;
+        f.write_str(self.account_id())?;
         for id in self.identifiers().skip(1) {
             write!(f, "/{id}")?;
         }
@@ -197,7 +211,7 @@ impl SecretName {
 impl fmt::Display for SecretName {
     /// As it is written in its own scope: `account.NAME`, `org.NAME`, `NAME`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = match (&self.scope.org, &self.scope.project) {
+        let prefix = match (self.scope.org_id(), self.scope.project_id()) {
             (None, _) => "account.",
             (Some(_), None) => "org.",
             _ => "",
@@ -214,7 +228,7 @@ impl fmt::Debug for SecretName {
 
 /// Appends a text with its length as two bytes, little-endian.
 pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
-    // Every text that comes here is at most 255 bytes by its own validation.
+    // Every text that comes here is at most 1 KiB by its own validation.
     out.extend_from_slice(&(text.len() as u16).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }

@@ -2,9 +2,10 @@
 //! them without the value.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use strongroom_guard::SecretBytes;
 
 use crate::clock::Timestamp;
@@ -45,10 +46,10 @@ impl Kind {
     }
 }
 
-/// A version of a secret: opaque text whose order only its store knows.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Version(String);
+/// A version of a secret: opaque text whose order only its store knows. Cloning
+/// is cheap: every answer of a cache carries one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Version(Arc<str>);
 
 impl Version {
     /// The longest version text, in bytes.
@@ -61,13 +62,19 @@ impl Version {
         if text.is_empty() || text.len() > Self::MAX_BYTES || !text.bytes().all(good) {
             return Err(Error::invalid_name("a version is 1 to 255 printable ASCII characters"));
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use strongroom_guard::SecretBytes;
 
+use crate::context::CallerContext;
 use crate::error::{Error, Result};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Kind, Listing, Secret, Version, VersionInfo};
@@ -29,6 +30,8 @@ pub struct Capabilities {
     pub purge: bool,
     /// `list` works.
     pub list: bool,
+    /// `seal` and `open` work.
+    pub seal: bool,
     /// The longest value, in bytes.
     pub max_value_bytes: usize,
 }
@@ -111,9 +114,13 @@ pub struct Page<T> {
 ///   ended, `NotFound`.
 /// - `purge` removes every version, deleted or not, for good. Purging a secret
 ///   that does not exist returns `NotFound`.
+/// - `seal` encrypts a value for a caller who keeps the bytes himself; the store
+///   keeps nothing of it. `open` gives it back under the same context, and is
+///   `Tampered` under any other and for altered bytes. Sealed bytes never pass
+///   for a stored secret, nor a secret's record for sealed bytes.
 /// - What a store cannot do it answers with `Unsupported`, and its
 ///   [`Capabilities`] say so beforehand.
-/// - A value longer than `max_value_bytes` is refused with `LimitExceeded`
+/// - A value longer than `max_value_bytes` is refused by `put` and `seal` with `LimitExceeded`
 ///   before anything is sent anywhere.
 ///
 /// # Errors
@@ -167,6 +174,18 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     /// Removes every version of `name` for good.
     async fn purge(&self, name: &SecretName) -> Result<()> {
         Err(unsupported(self.describe(), "purge", name))
+    }
+
+    /// Encrypts `value` for a caller who keeps the bytes.
+    async fn seal(&self, context: &CallerContext, value: &SecretBytes) -> Result<Vec<u8>> {
+        let _ = value;
+        Err(unsupported(self.describe(), "seal", context.name()))
+    }
+
+    /// Decrypts what `seal` returned for the same context.
+    async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
+        let _ = sealed;
+        Err(unsupported(self.describe(), "open", context.name()))
     }
 
     /// Proves that the store, and the KMS behind it, can be used. Returns what

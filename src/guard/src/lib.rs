@@ -24,13 +24,15 @@
 //! | wiped when dropped or truncated, in a way that the optimizer keeps | a secret in memory that nobody uses any more |
 //! | no `Clone`, no `Display`, no serde, `Debug` prints `[redacted]` | a copy or a log line by accident |
 //! | comparison in constant time | guessing a value byte by byte |
+//! | [`WipingAllocator`], where a program installs it | what other libraries leave behind in the heap |
 //! | [`harden_process`] (prctl(2), setrlimit(2)) | core dumps of everything else, debuggers of the same user |
 //!
 //! It does not stop code that runs inside the process, nor whoever can make the
 //! process run code: root, who may trace it. It does not stop whoever reads the
 //! machine's memory from below, such as a hypervisor. Registers and the stack hold
 //! bytes while they are computed with; what a library copies into a buffer of its own
-//! is out of reach here.
+//! is in ordinary memory for as long as it uses it, and wiped afterwards where the
+//! program runs on [`WipingAllocator`].
 //!
 //! # Memory and its limits
 //! Values of up to 4 KiB are slots of a slab: regions of 16 KiB, then doubling up to
@@ -54,6 +56,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("strongroom-guard builds on Linux's mlock, madvise and memfd_secret");
 
+mod allocator;
 mod block;
 mod buffer;
 mod bytes;
@@ -66,6 +69,7 @@ mod process;
 mod slab;
 mod wipe;
 
+pub use allocator::WipingAllocator;
 pub use buffer::SecretBuffer;
 pub use bytes::SecretBytes;
 pub use config::{Config, SecretMemory, Stats, configure, stats};

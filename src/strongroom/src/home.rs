@@ -18,6 +18,8 @@ pub struct Home {
     pub records: PathBuf,
     /// The audit log.
     pub audit: PathBuf,
+    /// The sidecar's socket.
+    pub socket: PathBuf,
 }
 
 impl Home {
@@ -29,17 +31,21 @@ impl Home {
     pub const RECORDS: &str = "records";
     /// The audit log below the folder of state.
     pub const AUDIT: &str = "audit/audit.log";
+    /// The sidecar's socket below the folder of what lasts while the machine runs.
+    pub const SOCKET: &str = "run/sidecar.sock";
 
     /// Everything below one folder.
     #[must_use]
     pub fn at(folder: &Path) -> Self {
-        Self::spread(folder, folder, folder)
+        Self::spread(folder, folder, folder, folder)
     }
 
     /// Below `$STRONGROOM_HOME` if it is set. Otherwise configuration and keys
     /// are below `$XDG_CONFIG_HOME/strongroom`, records below
     /// `$XDG_DATA_HOME/strongroom`, and the audit log below
-    /// `$XDG_STATE_HOME/strongroom`, each with the specification's default.
+    /// `$XDG_STATE_HOME/strongroom`, each with the specification's default; the
+    /// socket is below `$XDG_RUNTIME_DIR/strongroom`, or with the audit log where
+    /// that is not set.
     ///
     /// # Errors
     /// `Configuration` if there is no home directory to begin from.
@@ -67,19 +73,24 @@ impl Home {
                 ))
             })
         };
+        let state = xdg("XDG_STATE_HOME", ".local/state")?;
+        let runtime = folder("XDG_RUNTIME_DIR").filter(|path| path.is_absolute());
+        let runtime = runtime.map_or_else(|| state.clone(), |path| path.join("strongroom"));
         Ok(Self::spread(
             &xdg("XDG_CONFIG_HOME", ".config")?,
             &xdg("XDG_DATA_HOME", ".local/share")?,
-            &xdg("XDG_STATE_HOME", ".local/state")?,
+            &state,
+            &runtime,
         ))
     }
 
-    fn spread(config: &Path, data: &Path, state: &Path) -> Self {
+    fn spread(config: &Path, data: &Path, state: &Path, runtime: &Path) -> Self {
         Self {
             config: config.join(Self::CONFIG_FILE),
             key_file: config.join(Self::KEY_FILE),
             records: data.join(Self::RECORDS),
             audit: state.join(Self::AUDIT),
+            socket: runtime.join(Self::SOCKET),
         }
     }
 }
@@ -109,6 +120,9 @@ mod tests {
         assert_eq!(found.key_file, Path::new("/h/.config/strongroom/keys/local.kek"));
         assert_eq!(found.records, Path::new("/d/strongroom/records"));
         assert_eq!(found.audit, Path::new("/h/.local/state/strongroom/audit/audit.log"));
+        assert_eq!(found.socket, Path::new("/h/.local/state/strongroom/run/sidecar.sock"));
+        let found = home(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/r")]).expect("a home");
+        assert_eq!(found.socket, Path::new("/r/strongroom/run/sidecar.sock"));
         assert!(home(&[("STRONGROOM_HOME", "")]).is_err());
     }
 }

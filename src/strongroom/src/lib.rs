@@ -46,7 +46,14 @@
 //! # Guarded memory
 //! The limits in `[memory]` count for the whole process, so `open` does not set
 //! them: call [`Config::configure_memory`] before the first secret exists, and
-//! [`guard::harden_process`] at the start of a program that is yours.
+//! [`guard::harden_process`] at the start of a program that is yours. What libraries
+//! copy into buffers of their own is wiped when it is freed if the program runs on
+//! [`guard::WipingAllocator`], as the command line does:
+//! ```
+//! #[global_allocator]
+//! static ALLOCATOR: strongroom::guard::WipingAllocator = strongroom::guard::WipingAllocator;
+//! # fn main() {}
+//! ```
 //!
 //! # Features
 //! - `local` (default): the embedded backend, a random-key KEK and record stores
@@ -56,10 +63,14 @@
 pub mod config;
 mod home;
 #[cfg(feature = "local")]
+mod live;
+#[cfg(feature = "local")]
 mod open;
 
 pub use config::Config;
 pub use home::Home;
+#[cfg(feature = "local")]
+pub use live::{BelowCache, Executor, Live};
 #[cfg(feature = "local")]
 pub use open::OpenOptions;
 pub use strongroom_core::*;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_core::audit::AuditLog;
-use strongroom_core::cache::{CachedStore, ThreadSpawn};
+use strongroom_core::cache::{CachedStore, Spawn, ThreadSpawn};
 use strongroom_core::{
-    Engine, EnvelopeOptions, EnvelopeStore, Error, ErrorKind, RecordStore, Result, SecretBytes,
-    SecretStore, SystemClock,
+    Engine, EnvelopeOptions, EnvelopeStore, Error, ErrorKind, KeyWrapper, RecordStore, Result,
+    SecretBytes, SecretStore, SystemClock,
 };
 use strongroom_local::kek::{LocalKek, PassphraseCost, Protection, Unlock, systemd_credential};
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
@@ -20,6 +20,21 @@ use crate::config::{Config, ProtectionType, StoreType};
 /// at most. Opening and closing a small store takes some 10 ms.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// What the engine's store is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Backend {
+    pub(crate) records: Arc<dyn RecordStore>,
+    pub(crate) wrapper: Arc<dyn KeyWrapper>,
+}
+
+impl Backend {
+    pub(crate) async fn store(&self, config: &Config) -> Result<EnvelopeStore> {
+        let (records, wrapper) = (Arc::clone(&self.records), Arc::clone(&self.wrapper));
+        let account = &config.scope.account;
+        EnvelopeStore::open(records, wrapper, account, config.envelope_options()).await
+    }
+}
 
 /// What a configuration does not say.
 #[derive(Debug, Default)]
@@ -61,6 +76,11 @@ impl Config {
     /// The store alone, without names and audit log: for a program that builds
     /// its own [`Engine`], or has to look at a log that does not open.
     pub async fn open_store(&self, options: OpenOptions) -> Result<EnvelopeStore> {
+        self.open_backend(options).await?.store(self).await
+    }
+
+    /// Key and records, which exist.
+    pub(crate) async fn open_backend(&self, options: OpenOptions) -> Result<Backend> {
         self.check_places()?;
         let path = self.store_path();
         if !path.is_dir() {
@@ -71,10 +91,12 @@ impl Config {
                 path.display()
             )));
         }
-        let kek = LocalKek::open(self.key_path(), &self.unlock(options.passphrase)?)?;
-        let records = self.records(options.wait).await?;
-        let account = &self.scope.account;
-        EnvelopeStore::open(records, Arc::new(kek), account, self.envelope_options()).await
+        let wrapper = self.open_kek(options.passphrase)?;
+        Ok(Backend { records: self.records(options.wait).await?, wrapper })
+    }
+
+    pub(crate) fn open_kek(&self, passphrase: Option<SecretBytes>) -> Result<Arc<dyn KeyWrapper>> {
+        Ok(Arc::new(LocalKek::open(self.key_path(), &self.unlock(passphrase)?)?))
     }
 
     async fn create_store(&self, options: OpenOptions) -> Result<EnvelopeStore> {
@@ -92,21 +114,41 @@ impl Config {
 
     /// `store` with names and the audit log.
     fn engine(&self, store: Arc<EnvelopeStore>) -> Result<Engine> {
-        let scope = self.scope()?;
-        let audit_key = store.audit_key()?;
-        let store: Arc<dyn SecretStore> = match self.cache.options() {
-            Some(options) => Arc::new(CachedStore::new(
-                store,
-                options,
-                SystemClock::shared(),
-                Arc::new(ThreadSpawn::new()),
-            )?),
-            None => store,
-        };
-        let Some(path) = self.audit_path() else { return Ok(Engine::new(store, scope)) };
-        let log = AuditLog::open(path, Some(audit_key), SystemClock::shared())?;
-        let log = log.synced(self.audit.sync);
-        Ok(Engine::new(store, scope).with_audit(Arc::new(log)))
+        let audit = self.open_audit(&store)?;
+        let store: Arc<dyn SecretStore> =
+            match self.cached(store.clone(), Arc::new(ThreadSpawn::new()))? {
+                Some(cache) => cache,
+                None => store,
+            };
+        self.engine_on(store, audit)
+    }
+
+    /// The cache before `store`, if there is to be one.
+    pub(crate) fn cached(
+        &self,
+        store: Arc<dyn SecretStore>,
+        spawn: Arc<dyn Spawn>,
+    ) -> Result<Option<Arc<CachedStore>>> {
+        let Some(options) = self.cache.options() else { return Ok(None) };
+        Ok(Some(Arc::new(CachedStore::new(store, options, SystemClock::shared(), spawn)?)))
+    }
+
+    pub(crate) fn open_audit(&self, store: &EnvelopeStore) -> Result<Option<Arc<AuditLog>>> {
+        let Some(path) = self.audit_path() else { return Ok(None) };
+        let log = AuditLog::open(path, Some(store.audit_key()?), SystemClock::shared())?;
+        Ok(Some(Arc::new(log.synced(self.audit.sync))))
+    }
+
+    pub(crate) fn engine_on(
+        &self,
+        store: Arc<dyn SecretStore>,
+        audit: Option<Arc<AuditLog>>,
+    ) -> Result<Engine> {
+        let engine = Engine::new(store, self.scope()?);
+        Ok(match audit {
+            Some(log) => engine.with_audit(log),
+            None => engine,
+        })
     }
 
     /// Opens the record store, and waits while another process has it.

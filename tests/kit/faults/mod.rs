@@ -36,6 +36,8 @@ pub enum Fault {
     LoseAnswer(ErrorKind),
     /// It waits at the gate, then goes on.
     Wait(Gate),
+    /// It keeps its thread until the gate opens, then goes on.
+    Block(Gate),
     /// It never ends, and nothing happens.
     Hang,
     /// It takes effect, and its answer is random bytes of the same length.
@@ -133,6 +135,10 @@ impl Faults {
             }
             Some(Fault::Wait(gate)) => {
                 gate.pass().await;
+                call.await
+            }
+            Some(Fault::Block(gate)) => {
+                crate::block_on(gate.pass());
                 call.await
             }
             Some(Fault::Hang) => pending().await,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use strongroom_core::wrapper::DEK_BYTES;
 use strongroom_core::{
-    Batch, Capabilities, Dek, EncryptionContext, KeyWrapper, Listing, Page, PageRequest,
-    PutOptions, RecordStore, Result, Scope, Secret, SecretBytes, SecretName, SecretStore, Select,
-    Stored, Version, VersionInfo, WrappedDek,
+    Batch, CallerContext, Capabilities, Dek, EncryptionContext, KeyWrapper, Listing, Page,
+    PageRequest, PutOptions, RecordStore, Result, Scope, Secret, SecretBytes, SecretName,
+    SecretStore, Select, Stored, Version, VersionInfo, WrappedDek,
 };
 
 use super::{Faults, Spoil, spoil_bytes};
@@ -140,6 +140,16 @@ fn spoil_wrap(wrapped: &mut WrappedDek<'static>, how: Spoil, random: &mut Random
     spoil_bytes(wrapped.bytes.to_mut(), how, random);
 }
 
+fn spoil_value(value: &mut SecretBytes, how: Spoil, random: &mut Random) {
+    let bytes = value.len();
+    match how {
+        Spoil::Torn => value.truncate(bytes / 2),
+        Spoil::Garbage => {
+            *value = SecretBytes::take(random.bytes(bytes)).expect("guarded memory");
+        }
+    }
+}
+
 /// A secret store with faults. A spoilt `get` gives another value, which no
 /// real store may: it is for what stands in front of one.
 #[derive(Debug)]
@@ -185,14 +195,7 @@ impl SecretStore for FaultyStore {
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {
         let spoil = |secret: &mut Secret, how, random: &mut Random| {
-            let bytes = secret.value.len();
-            match how {
-                Spoil::Torn => secret.value.truncate(bytes / 2),
-                Spoil::Garbage => {
-                    let other = SecretBytes::take(random.bytes(bytes));
-                    secret.value = other.expect("guarded memory");
-                }
-            }
+            spoil_value(&mut secret.value, how, random);
         };
         self.faults.around("get", self.inner.get(name, select), spoil).await
     }
@@ -221,6 +224,14 @@ impl SecretStore for FaultyStore {
 
     async fn purge(&self, name: &SecretName) -> Result<()> {
         self.faults.around("purge", self.inner.purge(name), |(), _, _| {}).await
+    }
+
+    async fn seal(&self, context: &CallerContext, value: &SecretBytes) -> Result<Vec<u8>> {
+        self.faults.around("seal", self.inner.seal(context, value), spoil_bytes).await
+    }
+
+    async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
+        self.faults.around("open", self.inner.open(context, sealed), spoil_value).await
     }
 
     async fn check(&self) -> Result<Vec<String>> {

@@ -1,13 +1,12 @@
 //! `strongroom check`
 
-use futures_executor::block_on;
 use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::Result;
 use crate::output::{GOOD, visible};
 
-/// Prove that store, key and audit log can be used
+/// Prove that store, key and audit log can be used, or the sidecar that has them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -17,16 +16,12 @@ pub(crate) struct Args {}
 impl Args {
     #[expect(clippy::unused_self, reason = "as every command is called")]
     pub(crate) fn run(self, context: &Context) -> Result {
-        let config = context.config()?;
-        // Opening has compared account and KEK, and read the log's last line.
-        let engine = context.engine(&config)?;
-        let mut checked = vec![format!("configuration {}: read", context.home()?.config.display())];
-        checked.extend(block_on(engine.check())?);
-        if let Some(log) = engine.audit() {
-            let (path, seq) = (log.path().display(), log.head().seq);
-            checked.push(format!("audit log {path}: {seq} entries, the last one is right"));
+        let mut session = context.session()?;
+        let mut checked = session.check()?;
+        if let Some(config) = context.config_used()? {
+            checked.insert(0, format!("configuration {}: read", config.display()));
         }
-        drop(engine);
+        drop(session);
         let document = json!({ "ok": true, "checked": checked });
         context.output.show(&document, |out| {
             checked.iter().try_for_each(|line| writeln!(out, "{GOOD}ok{GOOD:#}  {}", visible(line)))

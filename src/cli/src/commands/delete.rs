@@ -1,6 +1,5 @@
 //! `strongroom delete`
 
-use futures_executor::block_on;
 use serde_json::json;
 
 use crate::context::Context;
@@ -19,8 +18,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let engine = context.engine(&context.config()?)?;
-        block_on(engine.delete(&self.name))?;
+        context.session()?.delete(&self.name)?;
         let document = json!({ "name": self.name, "deleted": true });
         context.output.show(&document, |out| {
             writeln!(

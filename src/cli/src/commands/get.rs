@@ -1,17 +1,16 @@
 //! `strongroom get`
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use futures_executor::block_on;
 use serde::Serialize;
 use serde_json::json;
-use strongroom::guard::SecretBuffer;
-use strongroom::{Error, Kind, Secret, SecretBytes, SecretName, Select, Version};
+use strongroom::{Kind, Secret, SecretBytes, SecretName, Select, Version};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output::{BOLD, time};
+use crate::session::Session;
 use crate::value;
 
 /// Write a secret's value to stdout, byte for byte
@@ -41,28 +40,27 @@ impl Args {
             Some(version) => Select::Version(Version::new(version.as_str())?),
             None => Select::Latest,
         };
-        let config = context.config()?;
-        let engine = context.engine(&config)?;
-        let name = engine.scope().resolve(&self.name).map_err(|e| e.during("get"))?;
-        let secret = block_on(engine.get(&self.name, &select))?;
-        // Whoever reads our output may be slow, and others wait for the store.
-        drop(engine);
-        let bytes = secret.value.expose();
+        let mut session = context.session()?;
+        let name = session.resolve("get", &self.name)?;
         if let Some(path) = &self.output {
-            value::to_file(path, bytes)?;
+            let Written { version, kind, bytes } = self.write(&mut session, &select, path)?;
+            drop(session);
             let document = json!({
                 "name": name.to_string(),
-                "version": secret.version,
-                "kind": secret.kind,
-                "bytes": bytes.len(),
+                "version": version,
+                "kind": kind,
+                "bytes": bytes,
                 "output": path,
             });
             return context.output.show(&document, |out| {
-                let (version, bytes) = (&secret.version, bytes.len());
                 let path = path.display();
                 writeln!(out, "{BOLD}{name}{BOLD:#} version {version}: {bytes} bytes to {path}")
             });
         }
+        let secret = session.get(&self.name, &select)?;
+        // Whoever reads our output may be slow, and others wait for the store.
+        drop(session);
+        let bytes = secret.value.expose();
         if context.output.json {
             return value::to_stdout(document(&name, &secret)?.expose());
         }
@@ -74,6 +72,24 @@ impl Args {
         }
         value::to_stdout(bytes)
     }
+
+    fn write(&self, session: &mut Session<'_>, select: &Select, path: &Path) -> Result<Written> {
+        if session.streams() {
+            let got = value::to_file(path, |file| session.download(&self.name, select, file))?;
+            return Ok(Written { version: got.version, kind: got.kind, bytes: got.length });
+        }
+        let secret = session.get(&self.name, select)?;
+        value::to_file(path, |file| value::all_to(file, path, secret.value.expose()))?;
+        let bytes = secret.value.len() as u64;
+        Ok(Written { version: secret.version, kind: secret.kind, bytes })
+    }
+}
+
+/// What a file was written from.
+struct Written {
+    version: Version,
+    kind: Kind,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -91,8 +107,7 @@ struct Document<'a> {
     value_base64: Option<&'a str>,
 }
 
-/// The answer as JSON, in guarded memory: the serializer writes each piece of
-/// the borrowed value straight to its writer.
+/// The answer as JSON.
 fn document(name: &SecretName, secret: &Secret) -> Result<SecretBytes> {
     let text = std::str::from_utf8(secret.value.expose()).ok();
     let encoded = match text {
@@ -110,9 +125,5 @@ fn document(name: &SecretName, secret: &Secret) -> Result<SecretBytes> {
         value: text,
         value_base64: encoded.as_ref().and_then(|e| std::str::from_utf8(e.expose()).ok()),
     };
-    let mut buffer = SecretBuffer::new();
-    serde_json::to_writer(&mut buffer, &document)
-        .and_then(|()| io::Write::write_all(&mut buffer, b"\n").map_err(serde_json::Error::io))
-        .map_err(|e| Error::limit_exceeded("there is no locked memory for it").with_source(e))?;
-    Ok(buffer.into_secret()?)
+    value::json(&document)
 }

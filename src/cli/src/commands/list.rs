@@ -1,9 +1,7 @@
 //! `strongroom list`
 
-use futures_executor::block_on;
 use serde_json::json;
 
-use super::all_pages;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::output::{BOLD, DIM, time};
@@ -22,10 +20,10 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let engine = context.engine(&context.config()?)?;
-        let scope = engine.scope().clone();
-        let listed = all_pages(|page| block_on(engine.list(&scope, self.deleted, page)))?;
-        drop(engine);
+        let mut session = context.session()?;
+        let listed = session.list(self.deleted)?;
+        let scope = session.scope().clone();
+        drop(session);
         let secrets: Vec<_> = listed
             .iter()
             .map(|item| {

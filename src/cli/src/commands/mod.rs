@@ -8,20 +8,21 @@ mod get;
 mod init;
 mod list;
 mod man;
+mod open;
 mod purge;
 mod put;
 mod quickstart;
 mod restore;
+mod seal;
+mod serve;
+mod status;
 mod versions;
+mod watch;
 
 use clap::Subcommand;
-use strongroom::{Page, PageRequest, Result as EngineResult};
 
 use crate::context::Context;
 use crate::failure::Result;
-
-/// How many items of a long answer are asked for at a time.
-const PAGE: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -33,7 +34,12 @@ pub(crate) enum Command {
     Delete(delete::Args),
     Restore(restore::Args),
     Purge(purge::Args),
+    Watch(watch::Args),
+    Seal(seal::Args),
+    Open(open::Args),
     Check(check::Args),
+    Serve(serve::Args),
+    Status(status::Args),
     Audit(audit::Args),
     Quickstart(quickstart::Args),
     Completions(completions::Args),
@@ -51,25 +57,16 @@ impl Command {
             Self::Delete(args) => args.run(context),
             Self::Restore(args) => args.run(context),
             Self::Purge(args) => args.run(context),
+            Self::Watch(args) => args.run(context),
+            Self::Seal(args) => args.run(context),
+            Self::Open(args) => args.run(context),
             Self::Check(args) => args.run(context),
+            Self::Serve(args) => args.run(context),
+            Self::Status(args) => args.run(context),
             Self::Audit(args) => args.run(context),
             Self::Quickstart(args) => args.run(context),
             Self::Completions(args) => args.run(context),
             Self::Man(args) => args.run(context),
-        }
-    }
-}
-
-/// Every item of an answer that comes in pages.
-fn all_pages<T>(mut ask: impl FnMut(&PageRequest) -> EngineResult<Page<T>>) -> Result<Vec<T>> {
-    let mut request = PageRequest::first(PAGE);
-    let mut items = Vec::new();
-    loop {
-        let page = ask(&request)?;
-        items.extend(page.items);
-        match page.next {
-            Some(next) => request.after = Some(next),
-            None => return Ok(items),
         }
     }
 }

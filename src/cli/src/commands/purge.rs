@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 
-use futures_executor::block_on;
 use serde_json::json;
 
 use crate::context::Context;
@@ -25,8 +24,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let config = context.config()?;
-        let name = context.scope(&config)?.resolve(&self.name).map_err(|e| e.during("purge"))?;
+        let mut session = context.session()?;
+        let name = session.resolve("purge", &self.name)?;
         if !self.yes {
             if !io::stdin().is_terminal() {
                 return Err(Failure::Usage(format!(
@@ -37,8 +36,7 @@ impl Args {
                 return Err(Failure::Usage("nothing was removed".to_owned()));
             }
         }
-        let engine = context.engine(&config)?;
-        block_on(engine.purge(&self.name))?;
+        session.purge(&self.name)?;
         let document = json!({ "name": self.name, "purged": true });
         context.output.show(&document, |out| writeln!(out, "{BOLD}{}{BOLD:#} purged", self.name))
     }

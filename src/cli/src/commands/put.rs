@@ -4,14 +4,16 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use futures_executor::block_on;
 use serde_json::json;
-use strongroom::{Config, Expect, Kind, PutOptions, SecretBytes, SecretName, Version};
+use strongroom::{Expect, Kind, PutOptions, SecretBytes, SecretName, Version};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output::{BOLD, time};
 use crate::{terminal, value};
+
+/// Up to so many bytes a file goes to a sidecar as one message.
+const WHOLE_BYTES: u64 = 1 << 20;
 
 /// Store a value as a new version of a secret
 ///
@@ -60,13 +62,23 @@ impl Args {
                     .to_owned(),
             ));
         }
-        let config = context.config()?;
+        let mut session = context.session()?;
         // Before anybody is asked for a value, and before the store is open.
-        let name = context.scope(&config)?.resolve(&self.name).map_err(|e| e.during("put"))?;
+        let name = session.resolve("put", &self.name)?;
         let options = self.options()?;
-        let value = self.value(context, &config, &name)?;
-        let engine = context.engine(&config)?;
-        let info = block_on(engine.put(&self.name, &value, &options))?;
+        let large = match &self.file {
+            Some(path) if session.streams() => {
+                value::large_file(path, WHOLE_BYTES, session.max_value_bytes())?
+            }
+            _ => None,
+        };
+        let info = if let Some(mut file) = large {
+            session.upload(&self.name, &mut file, &options)?
+        } else {
+            let value = self.value(context, session.max_value_bytes(), &name)?;
+            session.put(&self.name, &value, &options)?
+        };
+        drop(session);
         let document = json!({
             "name": name.to_string(),
             "scope": name.scope().to_string(),
@@ -92,8 +104,7 @@ impl Args {
         Ok(PutOptions { kind, expect })
     }
 
-    fn value(&self, context: &Context, config: &Config, name: &SecretName) -> Result<SecretBytes> {
-        let max = config.store.max_value_bytes;
+    fn value(&self, context: &Context, max: usize, name: &SecretName) -> Result<SecretBytes> {
         if let Some(path) = &self.file {
             return value::from_file(path, max);
         }

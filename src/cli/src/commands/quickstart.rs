@@ -1,12 +1,15 @@
 //! `strongroom quickstart`
 
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use futures_executor::block_on;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use strongroom::config::{NewConfig, StoreType};
 use strongroom::guard::SecretBuffer;
@@ -17,23 +20,27 @@ use super::init;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output::{BOLD, DIM, GOOD, visible};
+use crate::terminal::Signals;
 use crate::value;
 
 const NAME: &str = "account.quickstart";
 /// How much of a record is shown.
 const SHOWN_BYTES: usize = 96;
 
-/// Set a store up, keep a sample secret in it, and show what the disk holds
+/// Set a store up, keep a sample secret in it, show what the disk holds, and serve it
+///
+/// At the end a sidecar serves the new store, for you to try it from another
+/// terminal; Ctrl-C ends both.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  strongroom quickstart --once
+  strongroom quickstart
   strongroom quickstart ~/strongroom-trial --once")]
 pub(crate) struct Args {
     /// Where [default: a new folder among the temporary files]
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// End after the demonstration, which is all there is in this release
+    /// End after the demonstration, and the sidecar with it
     #[arg(long)]
     once: bool,
 }
@@ -48,10 +55,8 @@ impl Args {
         let home = Home::at(&folder);
         let config = init::create(&context, &home, &NewConfig::default())?;
         let sample = sample()?;
-        let engine = context.engine(&config)?;
-        let info = block_on(engine.put(NAME, &sample, &PutOptions::default()))?;
-        drop(engine);
-        let reader = read_in_another_process(&home, &sample)?;
+        let info = context.session()?.put(NAME, &sample, &PutOptions::default())?;
+        let reader = read_in_another_process("--config", &home.config, &sample)?;
         let record = stored_record(&config)?;
         let files = search(&folder, &sample)?;
         let hits: usize = files.iter().map(|file| file.hits).sum();
@@ -60,11 +65,17 @@ impl Args {
         }
         let listed: Vec<_> =
             files.iter().map(|f| json!({ "path": f.path, "bytes": f.bytes })).collect();
+        let sidecar = Serving::begin(&home)?;
+        let caller = read_in_another_process("--socket", &sidecar.socket, &sample)?;
+        let (socket, pid) = (sidecar.socket.clone(), sidecar.pid());
         let document = json!({
             "folder": folder,
             "secret": NAME,
             "version": info.version,
             "read_back_by_pid": reader,
+            "socket": socket,
+            "sidecar_pid": pid,
+            "read_through_it_by_pid": caller,
             "files": listed,
             "files_with_the_value": 0,
         });
@@ -83,14 +94,34 @@ impl Args {
                 let path = visible(&file.path.display().to_string());
                 writeln!(out, "   {DIM}{:>9} bytes{DIM:#}  {path}", file.bytes)?;
             }
+            writeln!(
+                out,
+                "{GOOD}5{GOOD:#}  A sidecar (pid {pid}) served it to a process (pid {caller}) that \
+                 knows no key"
+            )?;
             writeln!(out)?;
-            writeln!(out, "Next, with this store:")?;
+            if self.once {
+                writeln!(out, "Next, with this store:")?;
+            } else {
+                writeln!(out, "It goes on serving. Next, from another terminal:")?;
+            }
             writeln!(out, "   {BOLD}export STRONGROOM_HOME={}{BOLD:#}", quoted(&folder))?;
             writeln!(out, "   strongroom get {NAME}")?;
             writeln!(out, "   printf s3cret | strongroom put account.db")?;
-            writeln!(out, "   strongroom audit verify")?;
-            writeln!(out, "or with one to keep: strongroom init")
-        })
+            if self.once {
+                writeln!(out, "   strongroom audit verify")?;
+                writeln!(out, "   strongroom serve")?;
+            } else {
+                writeln!(out, "   strongroom status {NAME}")?;
+                writeln!(out, "   strongroom watch")?;
+            }
+            writeln!(out, "or with one to keep: strongroom init")?;
+            if !self.once {
+                writeln!(out, "{BOLD}Ctrl-C ends the sidecar.{BOLD:#}")?;
+            }
+            Ok(())
+        })?;
+        if self.once { sidecar.end() } else { sidecar.wait() }
     }
 }
 
@@ -108,12 +139,89 @@ fn sample() -> Result<SecretBytes> {
     value::base64(random.expose())
 }
 
-/// Runs this program again to get the sample; gives its pid.
-fn read_in_another_process(home: &Home, sample: &SecretBytes) -> Result<u32> {
+/// A sidecar in a process of its own.
+struct Serving {
+    child: Child,
+    /// It writes nothing more; that it is closed tells that the child has ended.
+    stdout: BufReader<ChildStdout>,
+    socket: PathBuf,
+}
+
+impl Serving {
+    /// Starts a sidecar and waits until it answers.
+    fn begin(home: &Home) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", "--json", "--log-level", "warn", "--config"])
+            .arg(&home.config)
+            // Ctrl-C is for us: we end it, once.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().map(BufReader::new);
+        let stdout = stdout.ok_or_else(|| Error::internal("a pipe is missing"))?;
+        let mut serving = Self { child, stdout, socket: PathBuf::new() };
+        let mut line = String::new();
+        serving.stdout.read_line(&mut line)?;
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        let Some(socket) = ready["socket"].as_str() else {
+            let ended = serving.child.wait()?;
+            return Err(Error::internal(format!("the sidecar did not start ({ended})")).into());
+        };
+        serving.socket = socket.into();
+        Ok(serving)
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it finish what is under way, and end.
+    fn end(mut self) -> Result {
+        self.terminate();
+        let ended = self.child.wait()?;
+        if ended.success() {
+            return Ok(());
+        }
+        Err(Error::internal(format!("the sidecar did not end well ({ended})")).into())
+    }
+
+    /// Waits until a signal tells us to end, and it with us.
+    fn wait(mut self) -> Result {
+        let signals = Signals::catch()?;
+        match signals.wait_for(self.stdout.get_ref().as_fd()) {
+            Err(Failure::Signalled(_)) => self.end(),
+            Err(failure) => Err(failure),
+            Ok(()) => {
+                let ended = self.child.wait()?;
+                Err(Error::unavailable(format!("the sidecar has ended ({ended})")).into())
+            }
+        }
+    }
+
+    fn terminate(&self) {
+        // It may have ended already; its number is not given away before `wait`.
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+    }
+}
+
+impl Drop for Serving {
+    /// Where the demonstration fails, no sidecar is left over.
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.terminate();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Runs this program again to get the sample, by way of `option`; gives its pid.
+fn read_in_another_process(option: &str, place: &Path, sample: &SecretBytes) -> Result<u32> {
     let program = std::env::current_exe()?;
     let mut child = Command::new(program)
-        .args(["get", NAME, "--config"])
-        .arg(&home.config)
+        .args(["get", NAME, option])
+        .arg(place)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;

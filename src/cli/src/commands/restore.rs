@@ -1,6 +1,5 @@
 //! `strongroom restore`
 
-use futures_executor::block_on;
 use serde_json::json;
 
 use crate::context::Context;
@@ -19,8 +18,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let engine = context.engine(&context.config()?)?;
-        block_on(engine.restore(&self.name))?;
+        context.session()?.restore(&self.name)?;
         let document = json!({ "name": self.name, "restored": true });
         context.output.show(&document, |out| writeln!(out, "{BOLD}{}{BOLD:#} restored", self.name))
     }

@@ -1,9 +1,7 @@
 //! `strongroom versions`
 
-use futures_executor::block_on;
 use serde_json::json;
 
-use super::all_pages;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::output::{BOLD, DIM, time};
@@ -20,9 +18,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let engine = context.engine(&context.config()?)?;
-        let versions = all_pages(|page| block_on(engine.versions(&self.name, page)))?;
-        drop(engine);
+        let versions = context.session()?.versions(&self.name)?;
         let listed: Vec<_> = versions
             .iter()
             .map(|info| {

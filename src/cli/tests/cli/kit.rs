@@ -1,10 +1,11 @@
 //! An installation of its own for each test, and the binary run on it.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 /// The value of most tests: random enough to be found only where it was put.
@@ -80,6 +81,11 @@ impl Home {
         serde_json::from_str(&answer).expect("JSON")
     }
 
+    /// A sidecar of this installation, as soon as it answers.
+    pub(crate) fn serve(&self) -> Serving {
+        Serving::started(self.command(&["serve", "--json", "--log-format", "json"]))
+    }
+
     pub(crate) fn put(&self, name: &str, value: &str) -> String {
         text(&succeeded(&["put", name], self.run(&["put", name], value.as_bytes())))
     }
@@ -94,14 +100,18 @@ impl Home {
         stderr
     }
 
-    /// Every file below the folder.
+    /// Every file below the folder; a socket is none.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         let mut folders = vec![self.dir.path().to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).expect("a directory") {
                 let path = entry.expect("an entry").path();
-                if path.is_dir() { folders.push(path) } else { files.push(path) }
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.is_file() {
+                    files.push(path);
+                }
             }
         }
         files
@@ -122,6 +132,46 @@ impl Home {
         let text = fs::read_to_string(&path).expect("a configuration");
         assert!(text.contains(from), "{from}");
         fs::write(path, text.replace(from, to)).expect("written");
+    }
+}
+
+/// A running sidecar; killed when it is dropped.
+pub(crate) struct Serving {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    pub(crate) socket: String,
+}
+
+impl Serving {
+    pub(crate) fn started(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("it starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("UTF-8");
+        let Ok(ready) = serde_json::from_str::<serde_json::Value>(&line) else {
+            let output = child.wait_with_output().expect("it ends");
+            panic!("no sidecar: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        assert_eq!(ready["pid"], child.id());
+        let socket = ready["socket"].as_str().expect("a path").to_owned();
+        Self { child, stdout, socket }
+    }
+
+    /// Ends it with `signal`; gives its exit code.
+    pub(crate) fn end(mut self, signal: Signal) -> Option<i32> {
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it runs");
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("UTF-8");
+        assert!(rest.is_empty(), "one document is all: {rest}");
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

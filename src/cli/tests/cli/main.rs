@@ -6,4 +6,6 @@ mod documents;
 mod errors;
 mod kit;
 mod secrets;
+mod serving;
+mod sidecar;
 mod terminal;

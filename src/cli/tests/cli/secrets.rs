@@ -1,6 +1,7 @@
 //! What the commands do with secrets when all is well.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 
 use crate::kit::{Home, VALUE};
@@ -201,7 +202,11 @@ fn quickstart_shows_a_store_and_leaves_it() {
     let shown = home.json(&["quickstart", folder.to_str().expect("UTF-8"), "--once"]);
     assert_eq!(shown["folder"], folder.to_str().expect("UTF-8"));
     assert_eq!(shown["files_with_the_value"], 0);
-    assert!(shown["read_back_by_pid"].is_u64());
+    for process in ["read_back_by_pid", "sidecar_pid", "read_through_it_by_pid"] {
+        assert!(shown[process].is_u64(), "{process}");
+    }
+    let socket = shown["socket"].as_str().expect("a path");
+    home.fails(9, &["status", "--socket", socket], b"");
     let config = folder.join("strongroom.toml");
     let value =
         home.ok(&["get", "account.quickstart", "--config", config.to_str().expect("UTF-8")]);
@@ -213,4 +218,24 @@ fn quickstart_shows_a_store_and_leaves_it() {
     assert!(output.status.success(), "{text}");
     assert!(text.contains(home.dir.path().to_str().expect("UTF-8")), "{text}");
     assert!(text.contains("Next"), "{text}");
+}
+
+#[test]
+fn quickstart_serves_until_it_is_interrupted() {
+    let home = Home::empty();
+    let folder = home.path("trial");
+    let mut child = home
+        .command(&["quickstart", folder.to_str().expect("UTF-8"), "--json"])
+        .spawn()
+        .expect("runs");
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    stdout.read_line(&mut line).expect("UTF-8");
+    let shown: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let socket = shown["socket"].as_str().expect("a path").to_owned();
+    assert_eq!(home.ok(&["get", "account.quickstart", "--socket", &socket]).len(), 24);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    home.fails(9, &["get", "account.quickstart", "--socket", &socket], b"");
 }

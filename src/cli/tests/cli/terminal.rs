@@ -187,3 +187,18 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(!coloured(Some("NO_COLOR"), true));
     assert!(!coloured(None, false));
 }
+
+/// Whoever was faster with the store has become a sidecar.
+#[test]
+fn a_sidecar_that_came_while_a_value_was_typed_is_used() {
+    let home = Home::ready();
+    let mut pty = Pty::open();
+    let (child, mut stderr) = prompted(&home, &pty, &["put", "account.db"]);
+    let serving = home.serve();
+    pty.type_line(&format!("{VALUE}\n"));
+    read_until(&mut stderr, b"Once more: ");
+    pty.type_line(&format!("{VALUE}\n"));
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(home.ok(&["get", "account.db", "--socket", &serving.socket]) == VALUE);
+}

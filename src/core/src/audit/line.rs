@@ -1,14 +1,12 @@
-//! One line of the log: what is recorded of an operation, and the strict
-//! reading of it. A line never has room for a secret's value.
+//! One line of the log as it is read, and the strict reading of it. A line never
+//! has room for a secret's value.
 
 use jiff::Timestamp as Civil;
 use serde::{Deserialize, Serialize};
 
-use super::chain::{HASH_BYTES, Head, from_hex, to_hex};
+use super::chain::{HASH_BYTES, Head, from_hex, hex_digits};
 use crate::clock::Timestamp;
-use crate::error::{Error, ErrorKind, Result};
-use crate::name::{Scope, SecretName};
-use crate::secret::Version;
+use crate::error::{Error, Result};
 
 /// The longest line, in bytes, without its newline. Ours have a few hundred;
 /// the limit bounds what a reader of a hostile file holds in memory.
@@ -16,7 +14,7 @@ pub const MAX_LINE_BYTES: usize = 64 << 10;
 
 const HASH_FIELD: &str = ",\"hash\":\"";
 /// What follows the hashed part of a line: the field, 64 digits, `"}`.
-const SUFFIX_BYTES: usize = HASH_FIELD.len() + 2 * HASH_BYTES + 2;
+pub(super) const SUFFIX_BYTES: usize = HASH_FIELD.len() + 2 * HASH_BYTES + 2;
 
 /// On whose behalf an operation ran, as far as the caller knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +29,9 @@ pub struct Actor {
     /// The user's name, or that of a remote caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The path of the program that asked, as far as it could be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executable: Option<String>,
 }
 
 /// Whether a line was written before or after the store was touched.
@@ -41,73 +42,6 @@ pub enum Phase {
     Intent,
     /// After an operation: how it ended.
     Done,
-}
-
-/// What is to be recorded.
-#[derive(Clone, Debug)]
-pub struct Event<'a> {
-    operation: &'a str,
-    scope: Option<&'a Scope>,
-    name: Option<&'a SecretName>,
-    version: Option<&'a Version>,
-    phase: Phase,
-    outcome: Option<&'static str>,
-    actor: &'a Actor,
-}
-
-impl<'a> Event<'a> {
-    /// A mutation is about to touch the store.
-    #[must_use]
-    pub fn intent(operation: &'a str, actor: &'a Actor) -> Self {
-        let (scope, name, version, outcome) = (None, None, None, None);
-        Self { operation, scope, name, version, phase: Phase::Intent, outcome, actor }
-    }
-
-    /// An operation has ended; well, unless [`failed`](Self::failed) follows.
-    #[must_use]
-    pub fn done(operation: &'a str, actor: &'a Actor) -> Self {
-        Self { phase: Phase::Done, outcome: Some("ok"), ..Self::intent(operation, actor) }
-    }
-
-    /// The secret concerned, and with it the scope.
-    #[must_use]
-    pub fn about(self, name: &'a SecretName) -> Self {
-        Self { name: Some(name), scope: Some(name.scope()), ..self }
-    }
-
-    /// The scope concerned, where there is no single secret.
-    #[must_use]
-    pub fn within(self, scope: &'a Scope) -> Self {
-        Self { scope: Some(scope), ..self }
-    }
-
-    /// The version that was read or written.
-    #[must_use]
-    pub fn of_version(self, version: &'a Version) -> Self {
-        Self { version: Some(version), ..self }
-    }
-
-    /// The operation failed. Only the kind is recorded: a message may quote
-    /// what a backend said.
-    #[must_use]
-    pub fn failed(self, kind: ErrorKind) -> Self {
-        Self { outcome: Some(kind.as_str()), ..self }
-    }
-
-    pub(super) fn to_line(&self, seq: u64, time: Timestamp) -> Line {
-        Line {
-            seq,
-            time: rfc3339(time),
-            operation: self.operation.to_owned(),
-            scope: self.scope.map(ToString::to_string),
-            name: self.name.map(|name| name.id().to_owned()),
-            version: self.version.map(|version| version.as_str().to_owned()),
-            phase: self.phase,
-            outcome: self.outcome.map(str::to_owned),
-            fragment: None,
-            actor: self.actor.clone(),
-        }
-    }
 }
 
 /// The torn end of a line that a power cut or a full disk left behind.
@@ -154,12 +88,6 @@ pub struct Line {
 }
 
 impl Line {
-    pub(super) fn recovered(seq: u64, time: Timestamp, fragment: Fragment) -> Self {
-        let actor = Actor::default();
-        let line = Event::done("recovered", &actor).to_line(seq, time);
-        Self { fragment: Some(fragment), ..line }
-    }
-
     /// When the line was written.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
@@ -169,7 +97,7 @@ impl Line {
 
     /// Appends the part of the line that is hashed: everything but the hash
     /// field and the closing brace.
-    pub(super) fn write_hashed(&self, out: &mut Vec<u8>) -> Result<()> {
+    fn write_hashed(&self, out: &mut Vec<u8>) -> Result<()> {
         serde_json::to_writer(&mut *out, self)
             .map_err(|e| Error::internal("an audit line cannot be written").with_source(e))?;
         out.pop();
@@ -180,7 +108,9 @@ impl Line {
 /// Appends the hash field and the newline.
 pub(super) fn write_hash(out: &mut Vec<u8>, hash: &[u8; HASH_BYTES]) {
     out.extend_from_slice(HASH_FIELD.as_bytes());
-    out.extend_from_slice(to_hex(hash).as_bytes());
+    for byte in hash {
+        out.extend_from_slice(&hex_digits(*byte));
+    }
     out.extend_from_slice(b"\"}\n");
 }
 
@@ -243,56 +173,17 @@ pub(super) fn looks_whole(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\"}") || hash.is_some_and(|at| bytes.len() - at >= SUFFIX_BYTES)
 }
 
-fn rfc3339(time: Timestamp) -> String {
-    let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
-    let civil = Civil::from_millisecond(millis).unwrap_or(Civil::MAX);
-    format!("{civil:.3}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn written(line: &Line) -> Vec<u8> {
-        let mut out = Vec::new();
-        line.write_hashed(&mut out).expect("a line");
-        write_hash(&mut out, &[0xab; HASH_BYTES]);
-        out.pop();
-        out
-    }
-
-    #[test]
-    fn a_line_has_its_fields_in_a_fixed_order_and_its_hash_last() {
-        let name = SecretName::new("acme/ops".parse().expect("a scope"), "db").expect("a name");
-        let actor = Actor { uid: Some(0), pid: Some(7), user: Some("a\"\n\u{1b}b".into()) };
-        let version = Version::new("3").expect("a version");
-        let event = Event::done("put", &actor).about(&name).of_version(&version);
-        let line = event.failed(ErrorKind::Conflict).to_line(9, Timestamp(1_700_000_000_007));
-        let expected = format!(
-            "{{\"seq\":9,\"time\":\"2023-11-14T22:13:20.007Z\",\"operation\":\"put\",\
-             \"scope\":\"acme/ops\",\"name\":\"db\",\"version\":\"3\",\"phase\":\"done\",\
-             \"outcome\":\"conflict\",\"actor\":{{\"uid\":0,\"pid\":7,\
-             \"user\":\"a\\\"\\n\\u001bb\"}},\"hash\":\"{}\"}}",
-            "ab".repeat(32)
-        );
-        let bytes = written(&line);
-        assert_eq!(String::from_utf8_lossy(&bytes), expected);
-        let parsed = parse_line(&bytes).expect("our own line");
-        assert_eq!(parsed.line, line);
-        assert_eq!(parsed.line.timestamp(), Timestamp(1_700_000_000_007));
-    }
-
-    #[test]
-    fn times_that_no_calendar_has_are_clamped() {
-        assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00.000Z");
-        assert!(rfc3339(Timestamp(u64::MAX)).starts_with("9999-12-30T"));
-    }
-
     #[test]
     fn hostile_lines_are_refused() {
-        let actor = Actor::default();
-        let good = written(&Event::intent("put", &actor).to_line(1, Timestamp(0)));
-        let good = String::from_utf8(good).expect("text");
+        let good = format!(
+            "{{\"seq\":1,\"time\":\"1970-01-01T00:00:00.000Z\",\"operation\":\"put\",\
+             \"phase\":\"intent\",\"actor\":{{}},\"hash\":\"{}\"}}",
+            "ab".repeat(32)
+        );
         assert!(parse_line(good.as_bytes()).is_ok());
         let bad = [
             String::new(),

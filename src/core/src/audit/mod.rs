@@ -10,17 +10,24 @@
 //! # What a caller does
 //! A mutation writes two lines: an intent before the store is touched, and
 //! after it how it ended. A read writes one, before the answer leaves. Where
-//! [`AuditLog::append`] fails, the operation does not answer.
+//! [`AuditLog::record`] fails, the operation does not answer.
+//!
+//! # Many at once
+//! [`AuditLog::record`] lets whatever else is ready on its executor queue a line
+//! first; then whoever is polled next writes all of them, with one lock and one
+//! write(2). Nobody leads: no caller depends on another one being polled.
 //!
 //! # After a power cut
-//! A line is with the kernel when `append` returns, on the disk only with
+//! A line is with the kernel when `record` returns, on the disk only with
 //! [`AuditLog::synced`]. A line torn by a power cut stays where it is: opening
 //! the log closes it with a newline and a line `recovered` with its length and
 //! hash, chained to the last whole line. Without `synced` a cut may also leave
 //! a hole before a later line; [`verify`] cannot tell that from an attack.
 
 mod chain;
+mod event;
 mod line;
+mod queue;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -37,8 +44,11 @@ use strongroom_guard::{SecretBytes, fork_generation};
 
 use self::chain::Chain;
 pub use self::chain::{HASH_BYTES, Head};
+pub use self::event::Event;
+use self::event::Stamps;
 use self::line::write_hash;
-pub use self::line::{Actor, Event, Fragment, Line, MAX_LINE_BYTES, Parsed, Phase, parse_line};
+pub use self::line::{Actor, Fragment, Line, MAX_LINE_BYTES, Parsed, Phase, parse_line};
+use self::queue::{Bodies, KEPT_BYTES, Queue};
 use self::tail::Source;
 pub use self::verify::{Filter, Lines, Problem, ProblemKind, Report, read, verify};
 use crate::clock::Clock;
@@ -55,6 +65,9 @@ pub struct AuditLog {
     clock: Arc<dyn Clock>,
     sync: bool,
     generation: u64,
+    /// Locked after `state` where both are, and only for as long as it takes to
+    /// put a line in.
+    queue: Mutex<Queue>,
     state: Mutex<State>,
 }
 
@@ -66,6 +79,7 @@ struct State {
     /// What stopped this log for good.
     broken: Option<Error>,
     buffer: Vec<u8>,
+    stamps: Stamps,
     #[cfg(test)]
     faults: tests::Faults,
 }
@@ -100,13 +114,14 @@ impl AuditLog {
             head: Chain(key.as_ref()).genesis()?,
             size: None,
             broken: None,
-            buffer: Vec::with_capacity(1024),
+            buffer: Vec::new(),
+            stamps: Stamps::default(),
             #[cfg(test)]
             faults: tests::Faults::default(),
         };
         let generation = fork_generation();
-        let (sync, state) = (false, Mutex::new(state));
-        let log = Self { path, file, key, clock, sync, generation, state };
+        let (sync, queue, state) = (false, Mutex::default(), Mutex::new(state));
+        let log = Self { path, file, key, clock, sync, generation, queue, state };
         {
             let mut state = log.state();
             let _lock = log.lock()?;
@@ -115,11 +130,16 @@ impl AuditLog {
         Ok(log)
     }
 
-    /// Brings every line to the disk (fdatasync(2)) before `append` returns. It
-    /// costs what the disk's flush costs.
+    /// Brings every line to the disk (fdatasync(2)) before `record` returns. It
+    /// costs what the disk's flush costs, once for all that are recorded at once.
     #[must_use]
     pub fn synced(self, sync: bool) -> Self {
         Self { sync, ..self }
+    }
+
+    /// Whether every line waits for the disk.
+    pub fn is_synced(&self) -> bool {
+        self.sync
     }
 
     /// Where the log is.
@@ -127,30 +147,31 @@ impl AuditLog {
         &self.path
     }
 
-    /// Writes `event` as the next line; the whole line is with the kernel when
-    /// this returns. It waits for other processes that are appending.
+    /// Writes `events` as the next lines, all or none of them, in one write(2);
+    /// they are with the kernel when this returns. It waits for other processes
+    /// that are appending.
     ///
     /// # Errors
-    /// Whatever the error, the operation that was to be recorded must not
-    /// answer. `Unavailable` if the line cannot be written: a part of it that
+    /// Whatever the error, the operations that were to be recorded must not
+    /// answer. `Unavailable` if the lines cannot be written: a part of them that
     /// was written is taken back. `Tampered` if the log was cut, or its last
-    /// line is not the one that should be there. `LimitExceeded` if the line
-    /// would be longer than [`MAX_LINE_BYTES`].
-    pub fn append(&self, event: &Event<'_>) -> Result<()> {
-        // A forked child shares the parent's open file, and with it its lock.
-        if self.generation != fork_generation() {
-            return Err(Error::unavailable("the audit log was opened before a fork: open it anew")
-                .retryable(false));
+    /// line is not the one that should be there. `LimitExceeded` if a line would
+    /// be longer than [`MAX_LINE_BYTES`].
+    pub fn append_all(&self, events: &[Event<'_>]) -> Result<()> {
+        let mut bodies = Bodies::default();
+        events.iter().try_for_each(|event| bodies.push(event))?;
+        self.check_generation()?;
+        self.write_bodies(&mut self.state(), &bodies)
+    }
+
+    fn check_generation(&self) -> Result<()> {
+        // A forked child shares the parent's open file, and with it its lock; and
+        // a mutex of ours may have been held when it forked.
+        if self.generation == fork_generation() {
+            return Ok(());
         }
-        let mut state = self.state();
-        if let Some(error) = &state.broken {
-            return Err(error.clone());
-        }
-        let _lock = self.lock()?;
-        self.catch_up(&mut state)?;
-        state.buffer.clear();
-        let line = event.to_line(state.head.seq + 1, self.clock.now());
-        self.write_line(&mut state, &line)
+        Err(Error::unavailable("the audit log was opened before a fork: open it anew")
+            .retryable(false))
     }
 
     /// The last line that this log has seen: what to note elsewhere.
@@ -178,26 +199,47 @@ impl AuditLog {
         (state.head, state.size) = (tail.head, Some(size));
         state.buffer.clear();
         if let Some(fragment) = tail.torn {
-            let line = Line::recovered(state.head.seq + 1, self.clock.now(), fragment);
+            let mut bodies = Bodies::default();
+            bodies.push(&Event::recovered(&fragment, &Actor::default()))?;
             if !tail.closed {
                 state.buffer.push(b'\n');
             }
-            self.write_line(state, &line)?;
+            self.write_lines(state, &bodies)?;
         }
         Ok(())
     }
 
-    /// Writes what the buffer holds and then `line`, in one write(2).
-    fn write_line(&self, state: &mut State, line: &Line) -> Result<()> {
-        let begin = state.buffer.len();
-        line.write_hashed(&mut state.buffer)?;
-        let hash = Chain(self.key.as_ref()).next(&state.head, &state.buffer[begin..])?;
-        write_hash(&mut state.buffer, &hash);
-        if state.buffer.len() - begin > MAX_LINE_BYTES {
-            return Err(Error::limit_exceeded("the audit line would be longer than 64 KiB"));
+    /// Puts lines into the file, all or none of them.
+    fn write_bodies(&self, state: &mut State, bodies: &Bodies) -> Result<()> {
+        if let Some(error) = &state.broken {
+            return Err(error.clone());
+        }
+        if bodies.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        self.catch_up(state)?;
+        state.buffer.clear();
+        self.write_lines(state, bodies)
+    }
+
+    /// Writes what the buffer holds and then the lines, in one write(2).
+    fn write_lines(&self, state: &mut State, bodies: &Bodies) -> Result<()> {
+        let links = Chain(self.key.as_ref()).links()?;
+        let time = self.clock.now();
+        let mut head = state.head;
+        for body in bodies.iter() {
+            let begin = state.buffer.len();
+            head.seq += 1;
+            state.stamps.write(&mut state.buffer, head.seq, time)?;
+            state.buffer.extend_from_slice(body);
+            head.hash = links.next(&head, &state.buffer[begin..]);
+            write_hash(&mut state.buffer, &head.hash);
         }
         self.write(state)?;
-        state.head = Head { seq: line.seq, hash };
+        state.head = head;
+        state.buffer.clear();
+        state.buffer.shrink_to(KEPT_BYTES);
         Ok(())
     }
 
@@ -212,6 +254,10 @@ impl AuditLog {
             return Err(error);
         }
         state.size = Some(begin + written as u64);
+        #[cfg(test)]
+        if self.sync {
+            state.faults.note("sync");
+        }
         if self.sync
             && let Err(source) = self.file.sync_data()
         {
@@ -240,7 +286,7 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Removes the part of a line that was written: nobody was told of it, and
+    /// Removes the part of the lines that was written: nobody was told of it, and
     /// the lock keeps others from having written behind it.
     #[cfg_attr(not(test), expect(unused_variables, reason = "tests let it fail"))]
     fn take_back(&self, state: &State, size: u64) -> io::Result<()> {

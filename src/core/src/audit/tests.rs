@@ -1,3 +1,6 @@
+mod groups;
+
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -13,15 +16,22 @@ use crate::secret::Version;
 pub(super) struct Faults {
     full_after: Option<usize>,
     cannot_shrink: bool,
+    /// The writes and flushes so far.
+    calls: RefCell<Vec<&'static str>>,
 }
 
 impl Faults {
     pub(super) fn limit<'a>(&self, rest: &'a [u8], written: usize) -> io::Result<&'a [u8]> {
+        self.note("write");
         match self.full_after {
             Some(limit) if written >= limit => Err(io::ErrorKind::StorageFull.into()),
             Some(limit) => Ok(&rest[..rest.len().min(limit - written)]),
             None => Ok(rest),
         }
+    }
+
+    pub(super) fn note(&self, call: &'static str) {
+        self.calls.borrow_mut().push(call);
     }
 
     pub(super) fn set_len(&self) -> io::Result<()> {
@@ -86,9 +96,9 @@ fn key() -> Option<SecretBytes> {
 
 fn append(log: &AuditLog) -> Result<()> {
     let name = SecretName::new("acme/ops".parse()?, "db")?;
-    let actor = Actor { uid: Some(1000), pid: Some(1), user: Some("ann".into()) };
+    let actor = Actor { uid: Some(1000), pid: Some(1), user: Some("ann".into()), executable: None };
     let version = Version::new("1")?;
-    log.append(&Event::done("put", &actor).about(&name).of_version(&version))
+    log.append_all(&[Event::done("put", &actor).about(&name).of_version(&version)])
 }
 
 #[test]
@@ -177,7 +187,7 @@ fn a_noted_head_shows_what_was_cut_off() {
     assert_eq!((problem.line, problem.kind), (5, ProblemKind::Truncated { expected: 5 }));
     // Cut off, and written on: by a process that was not told of the head.
     let log = fixture.open();
-    log.append(&Event::intent("purge", &Actor::default())).expect("a line");
+    log.append_all(&[Event::intent("purge", &Actor::default())]).expect("a line");
     let problem = fixture.verify(Some(&noted)).problem.expect("noticed");
     assert_eq!((problem.line, problem.kind), (5, ProblemKind::OtherHead));
 }
@@ -285,7 +295,7 @@ fn a_line_that_finds_no_room_is_taken_back() {
     assert_eq!((fixture.problem(), fixture.verify(None).lines), (None, 3));
 
     // What cannot be taken back stops the log until it is opened anew.
-    log.state().faults = Faults { full_after: Some(50), cannot_shrink: true };
+    log.state().faults = Faults { full_after: Some(50), cannot_shrink: true, ..Faults::default() };
     append(&log).expect_err("full");
     log.state().faults = Faults::default();
     append(&log).expect_err("still stopped");
@@ -387,7 +397,7 @@ fn reading_filters_and_goes_on_behind_damage() {
     let clock = ManualClock::new(Timestamp(60_000));
     let log = AuditLog::open(&fixture.path, key(), Arc::new(clock)).expect("open");
     let actor = Actor::default();
-    log.append(&Event::done("get", &actor).failed(ErrorKind::NotFound)).expect("a line");
+    log.append_all(&[Event::done("get", &actor).failed(ErrorKind::NotFound)]).expect("a line");
     let count = |filter| {
         let lines = read(&fixture.path, filter).expect("readable");
         lines.flatten().count()
@@ -415,7 +425,7 @@ fn a_line_that_is_too_long_is_refused_whole() {
     let fixture = Fixture::with_lines(1);
     let log = fixture.open();
     let actor = Actor { user: Some("x".repeat(MAX_LINE_BYTES)), ..Actor::default() };
-    let error = log.append(&Event::done("get", &actor)).expect_err("too long");
+    let error = log.append_all(&[Event::done("get", &actor)]).expect_err("too long");
     assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     append(&log).expect("others are not");
     assert_eq!((fixture.problem(), fixture.verify(None).lines), (None, 2));

@@ -91,17 +91,19 @@ impl Core {
     /// What there is now; `None` in a forked child.
     fn look(self: &Arc<Self>, name: &SecretName, select: &Select, now: Duration) -> Option<Look> {
         let mut table = self.table()?;
-        let Some(entry) = table.get(name, select, now) else {
-            table.stats.misses += 1;
-            return Some(Look::Miss(self.join(&mut table, name, select, now).0));
-        };
-        let may_ask = now >= entry.retry;
-        let sealed = match &entry.content {
-            Content::Value(sealed) => Arc::clone(sealed),
-            Content::Absent(error, _) => {
-                let error = error.clone();
+        let found = table.get(name, select, now, |entry| match &entry.content {
+            Content::Value(sealed) => Ok((Arc::clone(sealed), now >= entry.retry)),
+            Content::Absent(error, _) => Err(error.clone()),
+        });
+        let (sealed, may_ask) = match found {
+            Some(Ok(found)) => found,
+            Some(Err(error)) => {
                 table.stats.hits += 1;
                 return Some(Look::Absent(error));
+            }
+            None => {
+                table.stats.misses += 1;
+                return Some(Look::Miss(self.join(&mut table, name, select, now).0));
             }
         };
         if now >= sealed.times.expires {

@@ -42,6 +42,7 @@ pub use self::spawn::{Spawn, ThreadSpawn};
 pub use self::table::CacheStats;
 use self::table::{Content, Table};
 use crate::clock::{Clock, Timestamp};
+use crate::context::CallerContext;
 use crate::error::Result;
 use crate::name::{Scope, SecretName};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
@@ -195,6 +196,14 @@ impl SecretStore for CachedStore {
     async fn purge(&self, name: &SecretName) -> Result<()> {
         let _forget = self.core.forget_around(name);
         self.core.inner.purge(name).await
+    }
+
+    async fn seal(&self, context: &CallerContext, value: &SecretBytes) -> Result<Vec<u8>> {
+        self.core.inner.seal(context, value).await
+    }
+
+    async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
+        self.core.inner.open(context, sealed).await
     }
 
     async fn check(&self) -> Result<Vec<String>> {

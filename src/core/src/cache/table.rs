@@ -88,13 +88,15 @@ impl Table {
         }
     }
 
-    /// The entry, now the most recently used. What is gone by now is removed.
-    pub(super) fn get(
+    /// What `found` makes of the entry, which is now the most recently used. What
+    /// is gone by now is removed.
+    pub(super) fn get<T>(
         &mut self,
         name: &SecretName,
         select: &Select,
         now: Duration,
-    ) -> Option<&mut Entry> {
+        found: impl FnOnce(&Entry) -> T,
+    ) -> Option<T> {
         let entries = self.names.get_mut(name)?;
         let at = entries.iter().position(|entry| entry.select == *select)?;
         if entries[at].is_gone(now) {
@@ -105,7 +107,7 @@ impl Table {
         if at != last {
             entries[at..].rotate_left(1);
         }
-        self.names.peek_mut(name)?.last_mut()
+        entries.last().map(found)
     }
 
     /// The entry, without using it.

@@ -1,6 +1,8 @@
 //! [`EnvelopeStore`]: a [`SecretStore`] made of a [`KeyWrapper`] and a
 //! [`RecordStore`].
 
+mod caller;
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use super::head::{Head, State};
 use super::identity::Identity;
 use super::{Header, Record, Suite, keys, seal};
 use crate::clock::{Clock, SystemClock};
-use crate::context::EncryptionContext;
+use crate::context::{CallerContext, EncryptionContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{Scope, SecretName};
 use crate::record::{Batch, Precondition, RecordStore, Revision};
@@ -263,6 +265,15 @@ impl EnvelopeStore {
         }
     }
 
+    fn check_length(&self, value: &SecretBytes) -> Result<()> {
+        let (bytes, limit) = (value.len(), self.capabilities().max_value_bytes);
+        if bytes > limit {
+            let message = format!("the value has {bytes} bytes: this store takes {limit}");
+            return Err(Error::limit_exceeded(message));
+        }
+        Ok(())
+    }
+
     /// Names operation, secret and store in an error.
     fn place<'a>(
         &'a self,
@@ -290,6 +301,7 @@ impl SecretStore for EnvelopeStore {
             restore: true,
             purge: true,
             list: true,
+            seal: true,
             max_value_bytes: self.options.max_value_bytes.min(room),
         }
     }
@@ -305,13 +317,7 @@ impl SecretStore for EnvelopeStore {
         options: &PutOptions,
     ) -> Result<VersionInfo> {
         let place = self.place("put", name);
-        let limit = self.capabilities().max_value_bytes;
-        if value.len() > limit {
-            return Err(place(Error::limit_exceeded(format!(
-                "the value has {} bytes: this store takes {limit}",
-                value.len()
-            ))));
-        }
+        self.check_length(value).map_err(&place)?;
         let _lock = self.lock(name).await;
         for _ in 0..PUT_ATTEMPTS {
             if let Some(info) = self.try_put(name, value, options).await.map_err(&place)? {
@@ -432,6 +438,16 @@ impl SecretStore for EnvelopeStore {
             Some(stored) => self.purge_versions(name, &stored).await.map_err(place),
             None => Err(place(Error::not_found("there is no such secret"))),
         }
+    }
+
+    async fn seal(&self, context: &CallerContext, value: &SecretBytes) -> Result<Vec<u8>> {
+        let sealed = self.seal_for_caller(context, value).await;
+        sealed.map_err(self.place("seal", context.name()))
+    }
+
+    async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
+        let value = self.open_for_caller(context, sealed).await;
+        value.map_err(self.place("open", context.name()))
     }
 
     async fn check(&self) -> Result<Vec<String>> {

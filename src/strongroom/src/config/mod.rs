@@ -5,6 +5,7 @@
 //! An unknown key is an error that names the nearest known one.
 
 mod parse;
+mod sidecar;
 mod template;
 mod value;
 
@@ -16,6 +17,7 @@ use strongroom_core::cache::CacheOptions;
 use strongroom_core::guard;
 use strongroom_core::{Result, Scope, Suite};
 
+pub use self::sidecar::{AllowRule, SidecarSection, Verb};
 pub use self::template::NewConfig;
 pub use self::value::{SecretRef, parse_duration};
 use crate::Home;
@@ -43,6 +45,8 @@ pub struct Config {
     pub audit: AuditSection,
     /// Guarded memory.
     pub memory: MemorySection,
+    /// The sidecar.
+    pub sidecar: SidecarSection,
     /// The file that this was read from.
     #[serde(skip)]
     file: Option<PathBuf>,
@@ -256,6 +260,12 @@ impl Config {
     #[must_use]
     pub fn audit_path(&self) -> Option<PathBuf> {
         self.audit.enabled.then(|| self.base().join(&self.audit.path))
+    }
+
+    /// The sidecar's socket.
+    #[must_use]
+    pub fn socket_path(&self) -> PathBuf {
+        self.base().join(&self.sidecar.socket)
     }
 
     /// Whether `create` and `open` need a passphrase that the file does not

@@ -14,7 +14,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AuditSection, CacheSection, Config, KekSection, MemorySection, ScopeSection, StoreSection,
+    AllowRule, AuditSection, CacheSection, Config, KekSection, MemorySection, ScopeSection,
+    SidecarSection, StoreSection,
 };
 
 impl Config {
@@ -85,6 +86,7 @@ impl Config {
     /// What no single value shows.
     fn check(&self) -> Result<()> {
         self.scope()?;
+        self.sidecar.check()?;
         let kek = &self.kek;
         let misplaced = |key: &str, protection: &str| {
             Err(Error::configuration(format!(
@@ -108,7 +110,7 @@ impl Config {
 }
 
 /// The sections with their keys, as the types have them.
-pub(super) fn known_keys() -> [(&'static str, &'static [&'static str]); 6] {
+pub(super) fn known_keys() -> [(&'static str, &'static [&'static str]); 7] {
     [
         ("scope", fields_of::<ScopeSection>()),
         ("store", fields_of::<StoreSection>()),
@@ -116,7 +118,13 @@ pub(super) fn known_keys() -> [(&'static str, &'static [&'static str]); 6] {
         ("cache", fields_of::<CacheSection>()),
         ("audit", fields_of::<AuditSection>()),
         ("memory", fields_of::<MemorySection>()),
+        ("sidecar", fields_of::<SidecarSection>()),
     ]
+}
+
+/// The keys of a rule.
+pub(super) fn rule_keys() -> &'static [&'static str] {
+    fields_of::<AllowRule>()
 }
 
 /// Where the first unknown key stands, and what is said about it.
@@ -144,8 +152,25 @@ fn unknown_key(table: &DeTable<'_>) -> Option<(usize, String)> {
             let what = format!("unknown key `{}` in [{name}]{hint}", shown(key.get_ref()));
             found.push((key.span().start, what));
         }
+        if let Some(rules) = content.get("allow") {
+            unknown_rule_keys(rules.get_ref(), &mut found);
+        }
     }
     found.into_iter().min()
+}
+
+/// The same for `[[sidecar.allow]]`, the one list of tables.
+fn unknown_rule_keys(rules: &DeValue<'_>, found: &mut Vec<(usize, String)>) {
+    let known = rule_keys();
+    let DeValue::Array(rules) = rules else { return };
+    for rule in rules {
+        let DeValue::Table(rule) = rule.get_ref() else { continue };
+        for key in rule.keys().filter(|key| !known.contains(&&**key.get_ref())) {
+            let (name, hint) = (shown(key.get_ref()), suggestion(key.get_ref(), known));
+            let what = format!("unknown key `{name}` in [[sidecar.allow]]{hint}");
+            found.push((key.span().start, what));
+        }
+    }
 }
 
 /// A key may be any text: it is shown on a terminal.

@@ -23,7 +23,18 @@ pub struct NewConfig {
     pub passphrase: Option<SecretRef>,
     /// `[kek] credential`
     pub credential: Option<String>,
+    /// Whether the sidecar's own user may do everything through its socket.
+    pub allow_owner: bool,
 }
+
+/// The rule for [`NewConfig::allow_owner`].
+const OWNER_RULE: &str = "
+# The user that the sidecar runs as, who could open the store without it.
+[[sidecar.allow]]
+owner = true
+names = [\"**\"]
+verbs = [\"all\"]
+";
 
 impl Default for NewConfig {
     fn default() -> Self {
@@ -34,6 +45,7 @@ impl Default for NewConfig {
             protection: config.kek.protection,
             passphrase: None,
             credential: None,
+            allow_owner: true,
         }
     }
 }
@@ -68,7 +80,12 @@ impl NewConfig {
         if let Some(credential) = &self.credential {
             values.push(("kek", "credential", quoted(credential)));
         }
-        Ok(fill(&values))
+        values.push(("sidecar", "socket", path(&home.socket)?));
+        let mut text = fill(&values);
+        if self.allow_owner {
+            text.push_str(OWNER_RULE);
+        }
+        Ok(text)
     }
 }
 
@@ -110,12 +127,14 @@ fn key_of(line: &str) -> Option<&str> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::{Config, parse::known_keys};
+    use super::super::Config;
+    use super::super::parse::{known_keys, rule_keys};
     use super::*;
 
     fn all_switched_on() -> String {
         let on = |line: &str| match key_of(line) {
             Some(_) => line.strip_prefix('#').unwrap_or(line).to_owned(),
+            None if line.starts_with("#[[") => line.replacen('#', "", 1),
             None => line.to_owned(),
         };
         EXAMPLE.lines().map(on).collect::<Vec<_>>().join("\n")
@@ -141,6 +160,26 @@ mod tests {
             .flat_map(|(section, keys)| keys.iter().map(move |k| (section.into(), (*k).into())))
             .collect();
         assert_eq!(found, known);
+    }
+
+    #[test]
+    fn the_example_explains_every_key_of_a_rule() {
+        let (_, rules) = EXAMPLE.split_once("# Who may do what").expect("the rules");
+        for key in rule_keys() {
+            let mut words = rules.split(|c: char| !c.is_ascii_lowercase());
+            assert!(words.any(|word| word == *key), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_new_configuration_lets_its_owner_in_unless_told_otherwise() {
+        let home = Home::at(Path::new("/h"));
+        let mut new = NewConfig::default();
+        let config = Config::parse(&new.to_text(&home).expect("text")).expect("valid");
+        assert!(config.sidecar.allow.len() == 1 && config.sidecar.allow[0].owner);
+        new.allow_owner = false;
+        let config = Config::parse(&new.to_text(&home).expect("text")).expect("valid");
+        assert!(config.sidecar.allow.is_empty());
     }
 
     #[test]

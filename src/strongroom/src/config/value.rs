@@ -200,6 +200,15 @@ pub(crate) fn fraction<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Er
     Err(D::Error::custom(format!("{number} is not a fraction: write a number from 0.0 to 1.0")))
 }
 
+/// The permissions of a socket: reading one without writing to it is no use.
+pub(crate) fn socket_mode<'de, D: Deserializer<'de>>(input: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(input)?;
+    let known = [("0600", 0o600), ("0660", 0o660), ("0666", 0o666)];
+    known.into_iter().find(|(name, _)| *name == text).map(|(_, mode)| mode).ok_or_else(|| {
+        D::Error::custom(format!("{text:?} is not one of \"0600\", \"0660\" and \"0666\""))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

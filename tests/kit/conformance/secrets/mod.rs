@@ -66,11 +66,13 @@ impl fmt::Debug for SecretsBackend {
 mod concurrency;
 mod lifecycle;
 mod lists;
+mod sealing;
 mod values;
 
 use self::concurrency::*;
 use self::lifecycle::*;
 use self::lists::*;
+use self::sealing::*;
 use self::values::*;
 
 points! { $ conformance_secrets for SecretsBackend as secrets:
@@ -104,6 +106,10 @@ points! { $ conformance_secrets for SecretsBackend as secrets:
     list_pages_give_each_name_once,
     list_tells_the_latest_version,
     another_account_is_refused,
+    what_is_sealed_opens_and_is_nowhere_else,
+    sealed_bytes_open_for_whom_they_belong_to_only,
+    a_value_too_long_is_not_sealed,
+    a_store_that_cannot_seal_says_so,
     concurrent_puts_give_distinct_versions,
     one_of_many_swappers_wins_each_round,
     readers_beside_a_writer_see_whole_values,

@@ -1,0 +1,291 @@
+//! Where a command does its work: on the store itself, or through the sidecar
+//! that has it open.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use strongroom::{
+    Config, Engine, Error, ErrorKind, Listing, Page, PageRequest, PutOptions, Scope, Secret,
+    SecretBytes, SecretName, Select, VersionInfo,
+};
+use strongroom_client::Downloaded;
+
+use crate::context::{Context, actor, passphrase};
+use crate::failure::{Failure, Result};
+use crate::sidecar::{Blocking, Sidecar};
+
+/// How many items of a long answer are asked for at a time.
+const PAGE: usize = 1000;
+/// How long a store that is in use is waited for before the socket is looked at
+/// again: whoever has the store may have become a sidecar.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The operations of commands. The store is opened by the first of them, so that
+/// nobody waits for it while a value is typed.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    context: &'a Context,
+    scope: Scope,
+    max_value_bytes: usize,
+    via: Via,
+}
+
+#[derive(Debug)]
+enum Via {
+    Closed(Box<Config>),
+    Store(Engine),
+    Sidecar(Box<Sidecar>),
+}
+
+/// What a session works on, once it is open.
+enum Open<'a> {
+    Store(&'a Engine),
+    Sidecar(&'a Sidecar),
+}
+
+impl<'a> Session<'a> {
+    /// By `config`: through its sidecar, if that is alive.
+    pub(crate) fn configured(context: &'a Context, config: Config) -> Result<Self> {
+        let scope = context.scope_in(config.scope()?)?;
+        let max_value_bytes = config.store.max_value_bytes;
+        let via = match Sidecar::find(context, &config.socket_path())? {
+            Some(sidecar) => Via::Sidecar(Box::new(sidecar.at(&scope))),
+            None => Via::Closed(Box::new(config)),
+        };
+        Ok(Self { context, scope, max_value_bytes, via })
+    }
+
+    /// Through the sidecar at `socket`, which also says what the configuration
+    /// would.
+    pub(crate) fn through(context: &'a Context, socket: &Path) -> Result<Self> {
+        let sidecar = Sidecar::connect(context, socket)?;
+        let status = sidecar.status(&[])?;
+        let scope = context.scope_in(status.scope)?;
+        let max_value_bytes = status.capabilities.max_value_bytes;
+        Ok(Self {
+            context,
+            max_value_bytes,
+            via: Via::Sidecar(Box::new(sidecar.at(&scope))),
+            scope,
+        })
+    }
+
+    /// Where names are read.
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// What `written` names.
+    pub(crate) fn resolve(&self, operation: &'static str, written: &str) -> Result<SecretName> {
+        Ok(self.scope.resolve(written).map_err(|error| error.during(operation))?)
+    }
+
+    /// The longest value, in bytes.
+    pub(crate) fn max_value_bytes(&self) -> usize {
+        self.max_value_bytes
+    }
+
+    /// Whether this goes through a sidecar, where values can be streamed.
+    pub(crate) fn streams(&self) -> bool {
+        matches!(self.via, Via::Sidecar(_))
+    }
+
+    pub(crate) fn get(&mut self, name: &str, select: &Select) -> Result<Secret> {
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.get(name, select))?,
+            Open::Sidecar(at) => at.wait(at.client.get(name, select))?,
+        })
+    }
+
+    pub(crate) fn put(
+        &mut self,
+        name: &str,
+        value: &SecretBytes,
+        options: &PutOptions,
+    ) -> Result<VersionInfo> {
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.put(name, value, options))?,
+            Open::Sidecar(at) => at.wait(at.client.put(name, value, options))?,
+        })
+    }
+
+    /// Every secret of the scope.
+    pub(crate) fn list(&mut self, include_deleted: bool) -> Result<Vec<Listing>> {
+        let scope = self.scope.clone();
+        let open = self.open()?;
+        all_pages(|page| match &open {
+            Open::Store(engine) => block_on(engine.list(&scope, include_deleted, page)),
+            Open::Sidecar(at) => at.wait(at.client.list(&scope, include_deleted, page)),
+        })
+    }
+
+    /// Every version, oldest first.
+    pub(crate) fn versions(&mut self, name: &str) -> Result<Vec<VersionInfo>> {
+        let open = self.open()?;
+        all_pages(|page| match &open {
+            Open::Store(engine) => block_on(engine.versions(name, page)),
+            Open::Sidecar(at) => at.wait(at.client.versions(name, page)),
+        })
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) -> Result {
+        match self.open()? {
+            Open::Store(engine) => block_on(engine.delete(name))?,
+            Open::Sidecar(at) => at.wait(at.client.delete(name))?,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn restore(&mut self, name: &str) -> Result {
+        match self.open()? {
+            Open::Store(engine) => block_on(engine.restore(name))?,
+            Open::Sidecar(at) => at.wait(at.client.restore(name))?,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn purge(&mut self, name: &str) -> Result {
+        match self.open()? {
+            Open::Store(engine) => block_on(engine.purge(name))?,
+            Open::Sidecar(at) => at.wait(at.client.purge(name))?,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn seal(
+        &mut self,
+        name: &str,
+        context: BTreeMap<String, String>,
+        value: &SecretBytes,
+    ) -> Result<Vec<u8>> {
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.seal(name, context, value))?,
+            Open::Sidecar(at) => at.wait(at.client.seal(name, context, value))?,
+        })
+    }
+
+    pub(crate) fn unseal(
+        &mut self,
+        name: &str,
+        context: BTreeMap<String, String>,
+        sealed: &[u8],
+    ) -> Result<SecretBytes> {
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.open(name, context, sealed))?,
+            Open::Sidecar(at) => at.wait(at.client.open(name, context, sealed))?,
+        })
+    }
+
+    /// What was looked at and found right, a line each.
+    pub(crate) fn check(&mut self) -> Result<Vec<String>> {
+        // Opening has compared account and KEK, and read the log's last line.
+        Ok(match self.open()? {
+            Open::Store(engine) => {
+                let mut checked = block_on(engine.check())?;
+                if let Some(log) = engine.audit() {
+                    let (path, seq) = (log.path().display(), log.head().seq);
+                    checked.push(format!("audit log {path}: {seq} entries, the last one is right"));
+                }
+                checked
+            }
+            Open::Sidecar(at) => {
+                let mut checked = at.wait(at.client.check())?;
+                checked.insert(0, format!("sidecar {}: it answers", at.client.path().display()));
+                checked
+            }
+        })
+    }
+
+    /// Stores a file chunk by chunk.
+    pub(crate) fn upload(
+        &mut self,
+        name: &str,
+        file: &mut File,
+        options: &PutOptions,
+    ) -> Result<VersionInfo> {
+        let at = self.sidecar()?;
+        Ok(at.wait(at.client.upload(name, &mut Blocking(file), options))?)
+    }
+
+    /// Writes a value to a file chunk by chunk.
+    pub(crate) fn download(
+        &mut self,
+        name: &str,
+        select: &Select,
+        file: &mut File,
+    ) -> Result<Downloaded> {
+        let at = self.sidecar()?;
+        Ok(at.wait(at.client.download(name, select, &mut Blocking(file)))?)
+    }
+
+    /// The sidecar, where nothing else will do.
+    pub(crate) fn sidecar(&self) -> Result<&Sidecar> {
+        match &self.via {
+            Via::Sidecar(sidecar) => Ok(sidecar),
+            Via::Store(_) => Err(no_sidecar("this process has the store open itself")),
+            Via::Closed(config) => {
+                let path = config.socket_path();
+                Err(no_sidecar(&format!("nobody serves the socket {}", path.display())))
+            }
+        }
+    }
+
+    fn open(&mut self) -> Result<Open<'_>> {
+        if let Via::Closed(config) = &self.via {
+            self.via = self.opened(config)?;
+        }
+        match &self.via {
+            Via::Store(engine) => Ok(Open::Store(engine)),
+            Via::Sidecar(sidecar) => Ok(Open::Sidecar(sidecar)),
+            Via::Closed(_) => Err(Error::internal("the store was not opened").into()),
+        }
+    }
+
+    /// The store; or the sidecar, if one has got hold of the store meanwhile.
+    fn opened(&self, config: &Config) -> Result<Via> {
+        let asked = passphrase(config)?;
+        let (began, wait) = (Instant::now(), self.context.wait());
+        loop {
+            let left = wait.saturating_sub(began.elapsed());
+            let again = asked.as_ref().map(SecretBytes::try_clone).transpose()?;
+            let options = strongroom::OpenOptions { passphrase: again, wait: left.min(LOOK) };
+            let error = match block_on(config.open(options)) {
+                Ok(engine) => {
+                    let engine = engine.at(self.scope.clone())?;
+                    return Ok(Via::Store(engine.acting_for(actor())));
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => error,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(sidecar) = Sidecar::find(self.context, &config.socket_path())? {
+                return Ok(Via::Sidecar(Box::new(sidecar.at(&self.scope))));
+            }
+            if left <= LOOK || !error.is_retryable() {
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+fn no_sidecar(why: &str) -> Failure {
+    Error::unavailable(format!("there is no sidecar: {why}")).into()
+}
+
+/// Every item of an answer that comes in pages.
+fn all_pages<T>(
+    mut ask: impl FnMut(&PageRequest) -> strongroom::Result<Page<T>>,
+) -> Result<Vec<T>> {
+    let mut request = PageRequest::first(PAGE);
+    let mut items = Vec::new();
+    loop {
+        let page = ask(&request)?;
+        items.extend(page.items);
+        match page.next {
+            Some(next) => request.after = Some(next),
+            None => return Ok(items),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What is asked and answered when all is well.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use strongroom_client::{Change, ChangeKind};
+use strongroom_core::{
+    ErrorKind, Expect, Kind, PageRequest, PutOptions, Scope, SecretBytes, Select, Timestamp,
+    Version,
+};
+
+use crate::connected;
+use crate::server::Seen;
+
+fn value(bytes: &[u8]) -> SecretBytes {
+    SecretBytes::copy_from(bytes).expect("memory")
+}
+
+#[tokio::test]
+async fn values_are_put_and_got_alone_and_in_batches() {
+    let (_dir, _server, client) = connected().await;
+    let file = PutOptions { kind: Kind::File, ..PutOptions::default() };
+    let info = client.put("account.a", &value(b"s3cret"), &file).await.expect("put");
+    assert_eq!((info.kind, info.created), (Kind::File, Timestamp(1_700_000_000_000)));
+    client.put("account.empty", &value(b""), &PutOptions::default()).await.expect("put");
+    // More than the 4 MiB that gRPC's stock clients accept.
+    let large = value(&vec![7; 9 << 20]);
+    client.put("account.large", &large, &PutOptions::default()).await.expect("put");
+
+    let secret = client.get("account.a", &Select::Latest).await.expect("got");
+    assert!(secret.value.expose() == b"s3cret");
+    assert_eq!((secret.kind, secret.version.as_str(), secret.stale), (Kind::File, "1", false));
+    assert_eq!(secret.age, Duration::ZERO);
+    assert!(client.get("account.large", &Select::Latest).await.expect("got").value == large);
+
+    let wanted = [("account.none", Select::Latest), ("account.empty", Select::Latest)];
+    let got = client.get_all(&wanted).await.expect("answered");
+    let error = got[0].as_ref().expect_err("there is none");
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::NotFound, false));
+    assert!(got[1].as_ref().expect("got").value.is_empty());
+    let wanted = [("account.left-out", Select::Latest)];
+    assert_eq!(client.get_all(&wanted).await.expect_err("none").kind(), ErrorKind::Internal);
+}
+
+#[tokio::test]
+async fn errors_keep_kind_and_place() {
+    let (_dir, _server, client) = connected().await;
+    let error = client.get("account.none", &Select::Latest).await.expect_err("there is none");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.to_string(), "get account.none: there is no such secret");
+    let version = Version::new("3").expect("a version");
+    let options = PutOptions { expect: Expect::Latest(version), ..PutOptions::default() };
+    let error = client.put("account.a", &value(b"x"), &options).await.expect_err("not 3");
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Conflict, "it is not 3"));
+    let error = client.purge("account.a").await.expect_err("unsupported");
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, Some("purge")));
+}
+
+#[tokio::test]
+async fn pages_are_asked_for_and_belong_to_their_scope() {
+    let (_dir, _server, client) = connected().await;
+    let scope = Scope::account("acme").expect("a scope");
+    let first = client.list(&scope, false, &PageRequest::first(5)).await.expect("listed");
+    assert_eq!(first.items[0].name.to_string(), "account.of-5");
+    assert_eq!((first.items[0].kind, first.items[0].latest.as_str()), (Kind::File, "7"));
+    let request = PageRequest { after: first.next, limit: 5 };
+    assert_eq!(client.list(&scope, false, &request).await.expect("listed").next, None);
+    let error = client.list(&scope, true, &PageRequest::first(5)).await.expect_err("an org's");
+    assert_eq!(error.kind(), ErrorKind::Internal, "an account has no org");
+}
+
+#[tokio::test]
+async fn changes_come_as_they_happen() {
+    let (_dir, _server, client) = connected().await;
+    let mut watch = client.watch(&["account.db"]).await.expect("watching");
+    let mut next = async || watch.next().await.expect("an event").expect("no error");
+    let db = |kind, version: Option<&str>| Change {
+        name: "account.db".into(),
+        kind,
+        version: version.map(|version| Version::new(version).expect("a version")),
+    };
+    assert_eq!(next().await, db(ChangeKind::Present, Some("3")));
+    assert_eq!(next().await.kind, ChangeKind::Synced);
+    assert_eq!(next().await, db(ChangeKind::Deleted, None));
+}
+
+#[tokio::test]
+async fn values_are_sealed_and_opened() {
+    let (_dir, _server, client) = connected().await;
+    let context = BTreeMap::from([("row".to_owned(), "7".to_owned())]);
+    let sealed = client.seal("account.app", context.clone(), &value(b"abc")).await.expect("sealed");
+    assert!(sealed == b"cba");
+    let opened = client.open("account.app", context, &sealed).await.expect("opened");
+    assert!(opened.expose() == b"abc");
+}
+
+#[tokio::test]
+async fn the_sidecar_tells_of_itself() {
+    let (_dir, _server, client) = connected().await;
+    let status = client.status(&["account.db"]).await.expect("told");
+    assert_eq!(status.scope.to_string(), "acme/ops");
+    assert_eq!(status.cache.expect("a cache").hits, 5);
+    assert_eq!((status.capabilities.max_value_bytes, status.capabilities.seal), (9, true));
+    assert_eq!(status.reload_error, None);
+    let secret = &status.secrets[0];
+    assert_eq!((secret.name.as_str(), secret.stale), ("account.db", true));
+    assert_eq!(secret.age, Some(Duration::from_secs(2)));
+    assert_eq!(secret.expires_in, None);
+    let scope: Scope = "acme/x".parse().expect("a scope");
+    assert_eq!(client.at(&scope).status(&[]).await.expect("told").scope, scope);
+    assert_eq!(client.check().await.expect("checked"), ["store: read"]);
+}
+
+#[tokio::test]
+async fn requests_have_an_authority_and_tell_their_deadline() {
+    let (_dir, mut server, client) = connected().await;
+    client.check().await.expect("checked");
+    assert_eq!(server.seen.recv().await, Some(Seen::Connection));
+    let Some(Seen::Request(authority, timeout)) = server.seen.recv().await else {
+        panic!("a request comes next")
+    };
+    assert_eq!(authority.as_deref(), Some("localhost"));
+    assert!(timeout.is_some(), "30 s, unless the caller says otherwise");
+}

@@ -1,0 +1,38 @@
+//! Strongroom's gRPC interface, as the sidecar serves it and its clients call
+//! it: the protocol's bindings, what an error is on the wire, and who the
+//! caller on a Unix socket is.
+//!
+//! The protocol itself is documented in `proto/strongroom/v1/strongroom.proto`.
+
+mod convert;
+mod peer;
+mod status;
+mod values;
+
+pub use convert::{
+    duration, from_duration, from_timestamp, kind_from_wire, kind_to_wire, timestamp,
+};
+pub use peer::Peer;
+pub use status::{DOMAIN, code_of, error_of, from_wire, reason_of, status_of, to_wire};
+
+/// Messages, client and server of `strongroom.v1`, as they are generated.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; the .proto file documents it"
+)]
+pub mod v1 {
+    include!("generated/strongroom.v1.rs");
+}
+
+/// The protocol's file descriptors, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/strongroom.v1.bin");
+
+/// The longest chunk of an upload or a download, in bytes: far below the 4 MiB
+/// that stock clients accept as one message.
+pub const CHUNK_BYTES: usize = 64 << 10;
+
+/// What a message may have besides its value: names, versions, context and
+/// framing. A server accepts messages of its longest value and this.
+pub const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;

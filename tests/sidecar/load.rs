@@ -14,10 +14,6 @@ use tokio::task::JoinSet;
 use crate::process_of::Process;
 use crate::until;
 
-fn is_nightly() -> bool {
-    std::env::var_os("STRONGROOM_NIGHTLY").is_some_and(|value| value == "1")
-}
-
 fn get_request() -> Vec<u8> {
     v1::GetRequest { name: "account.db".into(), ..Default::default() }.encode_to_vec()
 }
@@ -48,21 +44,21 @@ async fn come_and_go(socket: &std::path::Path, mut random: Random) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_come_and_go_and_nothing_stays() {
-    let count = if is_nightly() { 10_000 } else { 2_000 };
+async fn ten_thousand_clients_come_and_go_and_nothing_stays() {
+    const COUNT: usize = 10_000;
     let (mut random, seed) = Random::fresh();
     println!("seed {seed}");
     let mut sidecar = Process::start("");
     let mut before = None;
     let mut clients = JoinSet::new();
-    for number in 0..count {
+    for number in 0..COUNT {
         if clients.len() == 100 {
             clients.join_next().await.expect("one").expect("no panic");
         }
         let (path, random) = (sidecar.path().to_owned(), Random::new(random.next_u64()));
         clients.spawn(async move { come_and_go(&path, random).await });
         // What the first ones leave behind is the program's own.
-        if number == count / 10 {
+        if number == COUNT / 10 {
             while clients.join_next().await.is_some() {}
             until("they are gone", || sidecar.is_idle()).await;
             before = Some(sidecar.resident());
@@ -73,7 +69,7 @@ async fn clients_come_and_go_and_nothing_stays() {
     }
     until("they are gone", || sidecar.is_idle()).await;
     let (before, after) = (before.expect("measured"), sidecar.resident());
-    println!("{count} clients: {before} bytes resident before, {after} after");
+    println!("{COUNT} clients: {before} bytes resident before, {after} after");
     assert!(after < before + (8 << 20), "{before} bytes before, {after} after");
     let client = connect(sidecar.path()).await;
     client.get("account.db", &Select::Latest).await.expect("it answers");

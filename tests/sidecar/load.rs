@@ -75,6 +75,17 @@ async fn ten_thousand_clients_come_and_go_and_nothing_stays() {
     client.get("account.db", &Select::Latest).await.expect("it answers");
 }
 
+/// While requests follow each other closely it looks out for the next; then no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_burst_it_sleeps() {
+    let sidecar = Process::start("");
+    let client = connect(sidecar.path()).await;
+    let get = || client.get("account.db", &Select::Latest);
+    let answers = futures_util::future::join_all((0..500).map(|_| get())).await;
+    assert!(answers.iter().all(Result::is_ok));
+    until("all of its threads sleep", || sidecar.sleeps()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_watchers_all_see_a_change() {
     const WATCHERS: usize = 1_000;

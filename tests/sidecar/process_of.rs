@@ -75,6 +75,16 @@ impl Process {
         self.status("VmHWM:")
     }
 
+    /// Whether each of its threads waits for something (`proc_pid_stat(5)`).
+    pub(crate) fn sleeps(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut stats = threads.expect("its threads").map(|thread| {
+            std::fs::read_to_string(thread.expect("a thread").path().join("stat"))
+                .expect("its state")
+        });
+        stats.all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')))
+    }
+
     fn status(&self, field: &str) -> usize {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let text = text.expect("its status");

@@ -177,7 +177,9 @@ impl Routes {
             }
             code => (code, response),
         };
-        shared.metrics.answered(method, code, began.elapsed());
+        let now = Instant::now();
+        shared.metrics.answered(method, code, now - began);
+        shared.pace.answered(now);
         let progress = Arc::clone(&self.progress);
         Ok(response.map(|body| Outgoing::new(body, counted, limits, progress, watch)))
     }

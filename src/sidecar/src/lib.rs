@@ -26,6 +26,7 @@ mod daemon;
 mod exporter;
 mod metrics;
 mod offload;
+mod pace;
 mod routes;
 pub mod rules;
 mod server;

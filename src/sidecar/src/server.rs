@@ -64,6 +64,8 @@ impl Server {
         let listener = socket.listener().map_err(failed)?;
         self.health.set_serving::<StrongroomServer<Service>>().await;
         let mut ending = self.shared.ending.subscribe();
+        let mut pace = JoinSet::new();
+        pace.spawn(Arc::clone(&self.shared.pace).keep());
         let mut connections = JoinSet::new();
         let mut refused = 0;
         loop {

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::rules::{Grants, Rules};
 use crate::usage::Usage;
 use crate::watch::Change;
@@ -58,12 +59,15 @@ pub(crate) struct Shared {
     pub(crate) backend: Handle,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started: Timestamp,
+    pub(crate) pace: Arc<Pace>,
 }
 
 impl Shared {
     pub(crate) fn new(serving: Serving, backend: Handle) -> Result<Arc<Self>> {
         let clock = SystemClock::shared();
         let current = Current::new(serving, 1, clock.now())?;
+        let pace = Pace::new();
+        pace.want(current.limits.busy_poll);
         Ok(Arc::new(Self {
             current: RwLock::new(Arc::new(current)),
             generation: AtomicU64::new(1),
@@ -74,6 +78,7 @@ impl Shared {
             reload_error: RwLock::default(),
             backend,
             started: clock.now(),
+            pace,
             clock,
         }))
     }
@@ -88,6 +93,7 @@ impl Shared {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let generation = current.generation + 1;
         *current = Arc::new(Current::new(serving, generation, self.clock.now())?);
+        self.pace.want(current.limits.busy_poll);
         self.generation.store(generation, Ordering::Release);
         Ok(())
     }

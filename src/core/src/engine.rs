@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use strongroom_guard::SecretBytes;
 
-use crate::audit::{Actor, AuditLog, Event};
+use crate::audit::{Actor, AuditLog, Event, Read};
 use crate::context::CallerContext;
 use crate::error::{Error, Result};
 use crate::name::{Scope, SecretName};
@@ -167,12 +167,12 @@ impl Engine {
         let wanted = wanted.filter_map(|(name, (_, select))| Some((name.as_deref().ok()?, select)));
         let found = batch::get_each(&*self.store, wanted).await;
         if let Some(log) = &self.audit {
-            let read = resolved.iter().flatten().zip(&found);
-            let events: Vec<_> = read
-                .map(|(name, result)| {
-                    self.done(operation, name, result, |read| Some(&read.version))
-                })
-                .collect();
+            let reads = resolved.iter().flatten().zip(&found).map(|(name, result)| Read {
+                name,
+                outcome: result.as_ref().map(|secret| &secret.version).map_err(Error::kind),
+            });
+            let reads: Vec<_> = reads.collect();
+            let events: Vec<_> = Event::reads(operation, &self.actor, &reads).collect();
             log.record_all(&events).await?;
         }
         let mut found = found.into_iter();

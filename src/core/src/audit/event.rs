@@ -20,24 +20,68 @@ pub struct Event<'a> {
     scope: Option<&'a Scope>,
     name: Option<&'a SecretName>,
     version: Option<&'a Version>,
+    secrets: &'a [Read<'a>],
     phase: Phase,
     outcome: Option<&'static str>,
     fragment: Option<&'a Fragment>,
     actor: &'a Actor,
 }
 
+/// A read of one secret among others.
+#[derive(Clone, Debug)]
+pub struct Read<'a> {
+    /// The secret.
+    pub name: &'a SecretName,
+    /// The version that was read, or the kind of the error.
+    pub outcome: std::result::Result<&'a Version, ErrorKind>,
+}
+
+/// So many of the longest names and versions are within a line's limit.
+const MAX_READS: usize = 64;
+
 impl<'a> Event<'a> {
     /// A mutation is about to touch the store.
     #[must_use]
     pub fn intent(operation: &'a str, actor: &'a Actor) -> Self {
-        let (scope, name, version, outcome, fragment) = (None, None, None, None, None);
-        Self { operation, scope, name, version, phase: Phase::Intent, outcome, fragment, actor }
+        Self {
+            operation,
+            scope: None,
+            name: None,
+            version: None,
+            secrets: &[],
+            phase: Phase::Intent,
+            outcome: None,
+            fragment: None,
+            actor,
+        }
     }
 
     /// An operation has ended; well, unless [`failed`](Self::failed) follows.
     #[must_use]
     pub fn done(operation: &'a str, actor: &'a Actor) -> Self {
         Self { phase: Phase::Done, outcome: Some("ok"), ..Self::intent(operation, actor) }
+    }
+
+    /// Reads that were made together: as few lines as their scopes and the limit of
+    /// a line allow, in their order. A line for each would cost several times what
+    /// it takes to answer from a cache.
+    pub fn reads(
+        operation: &'a str,
+        actor: &'a Actor,
+        reads: &'a [Read<'a>],
+    ) -> impl Iterator<Item = Self> {
+        let of_scopes = reads.chunk_by(|one, next| one.name.scope() == next.name.scope());
+        of_scopes.flat_map(|of_scope| of_scope.chunks(MAX_READS)).map(move |reads| {
+            let done = Self::done(operation, actor);
+            match reads {
+                [Read { name, outcome: Ok(version) }] => done.about(name).of_version(version),
+                [Read { name, outcome: Err(kind) }] => done.about(name).failed(*kind),
+                _ => {
+                    let scope = reads.first().map(|read| read.name.scope());
+                    Self { scope, secrets: reads, outcome: None, ..done }
+                }
+            }
+        })
     }
 
     /// The secret concerned, and with it the scope.
@@ -108,6 +152,27 @@ impl<'a> Event<'a> {
             out.extend_from_slice(b",\"version\":");
             serde_json::to_writer(&mut *out, version.as_str())?;
         }
+        for (place, read) in self.secrets.iter().enumerate() {
+            let begin: &[u8] =
+                if place == 0 { b",\"secrets\":[{\"name\":\"" } else { b",{\"name\":\"" };
+            out.extend_from_slice(begin);
+            out.extend_from_slice(read.name.id().as_bytes());
+            out.push(b'"');
+            let outcome = match read.outcome {
+                Ok(version) => {
+                    out.extend_from_slice(b",\"version\":");
+                    serde_json::to_writer(&mut *out, version.as_str())?;
+                    "ok"
+                }
+                Err(kind) => kind.as_str(),
+            };
+            out.extend_from_slice(b",\"outcome\":\"");
+            out.extend_from_slice(outcome.as_bytes());
+            out.extend_from_slice(b"\"}");
+        }
+        if !self.secrets.is_empty() {
+            out.push(b']');
+        }
         out.extend_from_slice(match self.phase {
             Phase::Intent => b",\"phase\":\"intent\"",
             Phase::Done => b",\"phase\":\"done\"",
@@ -173,7 +238,7 @@ fn rfc3339(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::chain::HASH_BYTES;
-    use super::super::line::{parse_line, write_hash};
+    use super::super::line::{Line, parse_line, write_hash};
     use super::*;
 
     fn written(event: &Event<'_>, seq: u64, time: Timestamp) -> Vec<u8> {
@@ -242,6 +307,38 @@ mod tests {
                     assert_eq!((line.fragment.as_ref(), &line.actor), (event.fragment, &actor));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn reads_made_together_share_lines_and_are_read_back_one_by_one() {
+        let name = |scope: &str, id: &str| {
+            SecretName::new(scope.parse().expect("a scope"), id).expect("a name")
+        };
+        let version = Version::new("\"\\".repeat(127)).expect("a version");
+        let mut names: Vec<_> = (0..150).map(|n| name("a", &format!("{n:0>128}"))).collect();
+        names.extend([name("a/b", "x"), name("a", "y"), name("a", "z")]);
+        let outcome = |n: usize| if n % 3 == 2 { Err(ErrorKind::NotFound) } else { Ok(&version) };
+        let reads = names.iter().enumerate();
+        let reads: Vec<_> = reads.map(|(n, name)| Read { name, outcome: outcome(n) }).collect();
+        let actor = Actor { user: Some("x".repeat(8 << 10)), ..Actor::default() };
+        let lines: Vec<_> = Event::reads("get", &actor, &reads)
+            .map(|event| parse_line(&written(&event, 1, Timestamp(1))).expect("our own line").line)
+            .collect();
+        let counts: Vec<_> = lines.iter().map(|line| line.secrets.len()).collect();
+        assert_eq!(counts, [64, 64, 22, 0, 2]);
+        let spread: Vec<_> = lines.into_iter().flat_map(Line::spread).collect();
+        assert_eq!(spread.len(), names.len());
+        for (line, (n, name)) in spread.iter().zip(names.iter().enumerate()) {
+            assert_eq!(line.scope.as_deref(), Some(name.scope().to_string().as_str()));
+            assert_eq!(line.name.as_deref(), Some(name.id()));
+            let expected =
+                if n % 3 == 2 { (None, "not_found") } else { (Some(version.as_str()), "ok") };
+            assert_eq!(
+                (line.version.as_deref(), line.outcome.as_deref()),
+                (expected.0, Some(expected.1))
+            );
+            assert!(line.secrets.is_empty() && line.actor == actor && line.phase == Phase::Done);
         }
     }
 

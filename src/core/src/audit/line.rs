@@ -54,6 +54,19 @@ pub struct Fragment {
     pub sha256: String,
 }
 
+/// One of several secrets that a line is about, and how it went with this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// The secret's identifier in the line's scope.
+    pub name: String,
+    /// The version that was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// `ok`, or the kind of the error.
+    pub outcome: String,
+}
+
 /// A line as it was read, without its hash. The order of the fields is the
 /// order in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,9 +88,14 @@ pub struct Line {
     /// The version that was read or written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The secrets, where they are several; [`spread`](Self::spread) makes a line
+    /// of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Part>,
     /// Before or after.
     pub phase: Phase,
-    /// `ok`, or the kind of the error; absent in an intent.
+    /// `ok`, or the kind of the error; absent in an intent, and where each of
+    /// several secrets has its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// What a `recovered` line closes.
@@ -93,6 +111,22 @@ impl Line {
     pub fn timestamp(&self) -> Timestamp {
         let civil: Option<Civil> = self.time.parse().ok();
         Timestamp(civil.map_or(0, |civil| u64::try_from(civil.as_millisecond()).unwrap_or(0)))
+    }
+
+    /// The line as if each of its secrets had one of its own, with the same number.
+    #[must_use]
+    pub fn spread(mut self) -> Vec<Self> {
+        if self.secrets.is_empty() {
+            return vec![self];
+        }
+        let parts = std::mem::take(&mut self.secrets);
+        let one = |part: Part| Self {
+            name: Some(part.name),
+            version: part.version,
+            outcome: Some(part.outcome),
+            ..self.clone()
+        };
+        parts.into_iter().map(one).collect()
     }
 
     /// Appends the part of the line that is hashed: everything but the hash

@@ -9,13 +9,14 @@
 //!
 //! # What a caller does
 //! A mutation writes two lines: an intent before the store is touched, and
-//! after it how it ended. A read writes one, before the answer leaves. Where
+//! after it how it ended. A read writes one, before the answer leaves; many reads
+//! that are asked for together share lines ([`Event::reads`]). Where
 //! [`AuditLog::record`] fails, the operation does not answer.
 //!
 //! # Many at once
 //! [`AuditLog::record`] lets whatever else is ready on its executor queue a line
-//! first; then whoever is polled next writes all of them, with one lock and one
-//! write(2). Nobody leads: no caller depends on another one being polled.
+//! first; then whoever is polled next, or makes the group full, writes all of them,
+//! with one lock and one write(2). Nobody leads: no caller depends on another one being polled.
 //!
 //! # After a power cut
 //! A line is with the kernel when `record` returns, on the disk only with
@@ -44,10 +45,10 @@ use strongroom_guard::{SecretBytes, fork_generation};
 
 use self::chain::Chain;
 pub use self::chain::{HASH_BYTES, Head};
-pub use self::event::Event;
 use self::event::Stamps;
+pub use self::event::{Event, Read};
 use self::line::write_hash;
-pub use self::line::{Actor, Fragment, Line, MAX_LINE_BYTES, Parsed, Phase, parse_line};
+pub use self::line::{Actor, Fragment, Line, MAX_LINE_BYTES, Parsed, Part, Phase, parse_line};
 use self::queue::{Bodies, KEPT_BYTES, Queue};
 use self::tail::Source;
 pub use self::verify::{Filter, Lines, Problem, ProblemKind, Report, read, verify};

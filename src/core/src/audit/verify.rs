@@ -1,5 +1,6 @@
 //! Reading a log: all of it, in constant memory, with or without its chain.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Take};
@@ -229,14 +230,14 @@ impl Filter {
 }
 
 /// The lines of the log at `path` that pass `filter`, oldest first, without
-/// checking the chain.
+/// checking the chain. A line about several secrets is given as one for each.
 ///
 /// A piece that is not a line, and that no `recovered` line closes, gives
 /// `Tampered`, and reading goes on behind it. A line that is still being
 /// written is not given.
 pub fn read(path: &Path, filter: Filter) -> Result<Lines> {
     let pieces = Pieces::open(path)?;
-    Ok(Lines { pieces, filter, torn: None, waiting: None, ended: false })
+    Ok(Lines { pieces, filter, torn: None, waiting: VecDeque::new(), ended: false })
 }
 
 /// The iterator of [`read`].
@@ -245,7 +246,7 @@ pub struct Lines {
     pieces: Pieces,
     filter: Filter,
     torn: Option<Error>,
-    waiting: Option<Line>,
+    waiting: VecDeque<Line>,
     ended: bool,
 }
 
@@ -253,10 +254,7 @@ impl Iterator for Lines {
     type Item = Result<Line>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(line) = self.waiting.take() {
-            return Some(Ok(line));
-        }
-        while !self.ended {
+        while self.waiting.is_empty() && !self.ended {
             let piece = match self.pieces.next() {
                 Ok(Some(piece)) if piece.finished => piece,
                 Ok(_) => {
@@ -277,16 +275,13 @@ impl Iterator for Lines {
             };
             let line = parsed.line;
             let torn = self.torn.take().filter(|_| line.fragment.is_none());
-            let line = self.filter.passes(&line).then_some(line);
+            let each = line.spread().into_iter();
+            self.waiting.extend(each.filter(|line| self.filter.passes(line)));
             if let Some(error) = torn {
-                self.waiting = line;
                 return Some(Err(error));
             }
-            if let Some(line) = line {
-                return Some(Ok(line));
-            }
         }
-        None
+        self.waiting.pop_front().map(Ok)
     }
 }
 

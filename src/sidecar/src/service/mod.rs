@@ -52,11 +52,22 @@ impl Service {
         scope: &str,
         name: &str,
     ) -> Result<(Engine, SecretName)> {
+        let engine = session.engine_at(scope).map_err(|e| e.during(verb.as_str()))?;
+        let name = Self::admit_in(session, &engine, verb, name).await?;
+        Ok((engine, name))
+    }
+
+    /// The same, where `engine` is in the scope already.
+    async fn admit_in(
+        session: &Session,
+        engine: &Engine,
+        verb: Verb,
+        name: &str,
+    ) -> Result<SecretName> {
         let operation = verb.as_str();
-        let engine = session.engine_at(scope).map_err(|e| e.during(operation))?;
         let name = engine.resolve(name).map_err(|e| e.during(operation))?;
         if session.allows(verb, &name) {
-            return Ok((engine, name));
+            return Ok(name);
         }
         Err(engine.refuse(operation, &name).await)
     }

@@ -30,24 +30,10 @@ impl Service {
         let count = request.requests.len();
         let mut groups: Vec<Group> = Vec::new();
         let mut results: Vec<Option<Result<Secret>>> = Vec::with_capacity(count);
-        for (at, one) in request.requests.into_iter().enumerate() {
-            let scope = if one.scope.is_empty() { request.scope.clone() } else { one.scope };
-            let read = Self::admit_read(&session, &scope, &one.name, &one.version).await;
-            let (engine, name, select) = match read {
-                Ok(read) => read,
-                Err(error) => {
-                    results.push(Some(Err(error)));
-                    continue;
-                }
-            };
-            results.push(None);
-            if groups.last().is_none_or(|group| group.scope != scope) {
-                groups.push(Group { scope, engine, wanted: Vec::new(), places: Vec::new() });
-            }
-            if let Some(group) = groups.last_mut() {
-                group.wanted.push((name, select));
-                group.places.push(at);
-            }
+        for (at, one) in request.requests.iter().enumerate() {
+            let scope = if one.scope.is_empty() { &request.scope } else { &one.scope };
+            let admitted = Self::admit_read(&session, &mut groups, scope, at, one).await;
+            results.push(admitted.err().map(Err));
         }
         for Group { engine, wanted, places, .. } in groups {
             let read = async move { engine.get_all(&wanted).await };
@@ -68,15 +54,28 @@ impl Service {
         Ok(v1::BatchGetResponse { results: results.collect() })
     }
 
+    /// Puts a read that the rules allow into the last group, or into a new one if
+    /// that is of another scope.
     async fn admit_read(
         session: &Session,
+        groups: &mut Vec<Group>,
         scope: &str,
-        name: &str,
-        version: &str,
-    ) -> Result<(Engine, SecretName, Select)> {
-        let (engine, name) = Self::admit(session, Verb::Get, scope, name).await?;
-        let select = select(version).map_err(|e| e.during(Verb::Get.as_str()))?;
-        Ok((engine, name, select))
+        at: usize,
+        one: &v1::GetRequest,
+    ) -> Result<()> {
+        let operation = Verb::Get.as_str();
+        if groups.last().is_none_or(|group| group.scope != scope) {
+            let engine = session.engine_at(scope).map_err(|e| e.during(operation))?;
+            let scope = scope.to_owned();
+            groups.push(Group { scope, engine, wanted: Vec::new(), places: Vec::new() });
+        }
+        if let Some(group) = groups.last_mut() {
+            let name = Self::admit_in(session, &group.engine, Verb::Get, &one.name).await?;
+            let select = select(&one.version).map_err(|e| e.during(operation))?;
+            group.wanted.push((name, select));
+            group.places.push(at);
+        }
+        Ok(())
     }
 }
 
@@ -93,7 +92,7 @@ struct Group {
 fn response(secret: Secret) -> v1::GetResponse {
     v1::GetResponse {
         value: bytes_of(secret.value),
-        version: secret.version.to_string(),
+        version: secret.version.as_str().to_owned(),
         kind: kind_to_wire(secret.kind),
         created: Some(timestamp(secret.created)),
         age: (!secret.age.is_zero()).then(|| duration(secret.age)),

@@ -10,6 +10,7 @@ use futures_executor::block_on;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
+use super::super::queue::FULL_GROUP;
 use super::*;
 use crate::clock::SystemClock;
 
@@ -32,13 +33,15 @@ fn calls(log: &AuditLog) -> Vec<&'static str> {
 }
 
 #[test]
-fn what_is_recorded_at_once_is_written_once() {
+fn what_is_recorded_at_once_is_written_in_groups() {
     let fixture = Fixture::new();
     let log = fixture.open();
     let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
     let results = block_on(join_all(names.iter().map(|name| record(&log, name))));
     assert!(results.iter().all(Result::is_ok));
-    assert_eq!((calls(&log), users(&fixture)), (vec!["write"], names));
+    // Six groups that are full, and what is left.
+    assert_eq!(100_usize.div_ceil(FULL_GROUP), 7);
+    assert_eq!((calls(&log), users(&fixture)), (vec!["write"; 7], names));
     block_on(record(&log, "alone")).expect("a line");
     assert_eq!((calls(&log), fixture.verify(None).lines), (vec!["write"], 101));
     assert_eq!(log.head(), fixture.verify(None).head);

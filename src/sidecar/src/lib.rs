@@ -13,7 +13,8 @@
 //! # Threads
 //! One thread answers all requests, from the cache where it can. Whatever the
 //! cache does not know, and every change, runs on other threads: a backend that
-//! hangs delays nobody who can be answered without it.
+//! hangs delays nobody who can be answered without it. While requests follow each
+//! other closely, the serving thread does not sleep between them (`busy_poll`).
 //!
 //! # Limits
 //! Connections, requests, watches and bytes are counted for each user. Who

@@ -66,6 +66,7 @@ struct Show {
 /// It finds lines that were altered, removed, moved or inserted, and a store
 /// that was set back to an older state. A log that was cut at its end shows only
 /// against a head that was noted before: keep the one that this prints elsewhere.
+/// The store must be at rest: end a sidecar that serves it first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

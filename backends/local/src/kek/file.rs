@@ -268,7 +268,7 @@ impl KeyFile {
                  wrapped can still be unwrapped. Make its directory writable",
             ),
             Some(Errno::NOSPC | Errno::DQUOT) => {
-                (ErrorKind::LimitExceeded, "cannot be written: the disk is full")
+                (ErrorKind::Unavailable, "cannot be written: the disk is full")
             }
             Some(Errno::NOENT | Errno::NOTDIR) => {
                 (ErrorKind::KeyUnavailable, "cannot be written: its directory is gone")

@@ -46,7 +46,7 @@ fn a_write_that_fails_at_any_step_leaves_the_old_file_or_the_new_one() {
             fault::set(Some(Fault { step, errno: NO_SPACE, crash }));
             let error = kek.rotate().unwrap_err();
             fault::set(None);
-            assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{step:?}");
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{step:?}");
             let published = step == Step::SyncDirectory;
             assert_eq!(before == fs::read(&path).unwrap(), !published, "{step:?}");
             let left = directory.path().join("kek.new").exists();
@@ -73,7 +73,7 @@ fn a_creation_that_fails_can_be_repeated() {
             fault::set(Some(Fault { step, errno: NO_SPACE, crash }));
             let error = LocalKek::create(&path, &Protection::Plain).unwrap_err();
             fault::set(None);
-            assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{step:?}");
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{step:?}");
             if step == Step::SyncDirectory {
                 LocalKek::open(&path, &Unlock::Plain).unwrap();
             } else {

@@ -157,9 +157,12 @@ fn not_a_duration<E: serde::de::Error>(text: &str) -> E {
     E::custom(format!("{text:?} is not a duration: write a number and ms, s, m, h or d, as in 30d"))
 }
 
-/// Reads `500ms`, `30s`, `15m`, `12h` or `30d`.
+/// Reads `500ms`, `30s`, `15m`, `12h`, `30d`, or `0`.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let millis: u64 = match unit {
@@ -217,6 +220,10 @@ mod tests {
     fn durations_have_one_number_and_one_unit() {
         assert_eq!(parse_duration("30d"), Some(Duration::from_hours(720)));
         assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(
+            (parse_duration("0"), parse_duration("0s")),
+            (Some(Duration::ZERO), Some(Duration::ZERO))
+        );
         for bad in ["", "30", "d", "1.5h", "-1s", "1 s", "1w", "99999999999999999999d"] {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::poll_fn;
 
 use super::*;
-use crate::audit::{Filter, Line, Phase, read};
+use crate::audit::{Filter, Line, Phase, read, verify};
 use crate::clock::{SystemClock, Timestamp};
 use crate::error::ErrorKind;
 use crate::secret::Kind;
@@ -179,6 +179,33 @@ fn many_are_answered_in_order_each_for_itself_and_recorded() {
     ];
     assert_eq!(lines, expected);
     assert!(block_on(fixture.engine.get_all::<&str>(&[])).expect("none").is_empty());
+}
+
+/// Shared lines are in the chain like any other, and each secret in them is found.
+#[test]
+fn what_shares_a_line_is_verified_and_found_by_its_name() {
+    let fixture = Fixture::new();
+    let names = ["s1", "absent", "s2"].map(|name| (name, Select::Latest));
+    block_on(fixture.engine.get_all(&names)).expect("answers");
+    block_on(fixture.engine.get("s3", &Select::Latest)).expect("an answer");
+    let verified = || verify(&fixture.path, None, None, |_| {}).expect("readable");
+    assert_eq!((verified().problem, verified().lines), (None, 2));
+
+    let found = |filter| -> Vec<_> {
+        let lines = read(&fixture.path, filter).expect("readable");
+        lines.map(|line| line.expect("a line")).map(|line| (line.seq, line.name)).collect()
+    };
+    let one = |seq, name: &str| vec![(seq, Some(name.to_owned()))];
+    let about = |name: &str| Filter { name: Some(name.to_owned()), ..Filter::default() };
+    assert_eq!(found(about("s2")), one(1, "s2"));
+    assert_eq!(found(about("s3")), one(2, "s3"));
+    assert_eq!(found(Filter { failed: true, ..Filter::default() }), one(1, "absent"));
+
+    let log = std::fs::read_to_string(&fixture.path).expect("the log");
+    let forged = log.replacen("\"not_found\"", "\"ok\"", 1);
+    assert_ne!(log, forged);
+    std::fs::write(&fixture.path, forged).expect("written");
+    assert_eq!(verified().problem.map(|problem| problem.line), Some(1));
 }
 
 #[test]

@@ -10,9 +10,9 @@ use strongroom_core::cache::{CacheOptions, CachedStore, ThreadSpawn};
 use strongroom_core::memory::MemoryRecords;
 use strongroom_core::rollback::Expected;
 use strongroom_core::{
-    Engine, EnvelopeOptions, EnvelopeStore, ErrorKind, Expect, KeyWrapper, PageRequest, PutOptions,
-    RecordStore, Result, SecretBytes, SecretName, SecretStore, Select, SystemClock, Version,
-    VersionInfo,
+    Engine, EnvelopeOptions, EnvelopeStore, ErrorKind, Expect, KeyWrapper, PageLimit, PageRequest,
+    PutOptions, RecordStore, Result, SecretBytes, SecretName, SecretStore, Select, SystemClock,
+    Version, VersionInfo,
 };
 use strongroom_kit::block_on;
 use strongroom_kit::conformance::assert_kind;
@@ -117,7 +117,12 @@ fn a_purge_that_was_cut_short_is_finished_by_the_next() {
     let page = PageRequest::first(10);
     assert_kind(block_on(fixture.store.get(&db(), &Select::Latest)), ErrorKind::NotFound, "get");
     assert_kind(block_on(fixture.store.versions(&db(), &page)), ErrorKind::NotFound, "versions");
-    let version_keys = || block_on(fixture.records.scan(&[2], None, 1000)).expect("a scan").len();
+    let version_keys = || {
+        block_on(fixture.records.scan(&[2], None, PageLimit::entries(1000)))
+            .expect("a scan")
+            .entries
+            .len()
+    };
     assert_eq!(version_keys(), 600 - 256);
     block_on(fixture.store.purge(&db())).expect("the purge is finished");
     assert_eq!(version_keys(), 0);

@@ -16,7 +16,9 @@ use std::thread;
 use futures_executor::block_on;
 use proptest::prelude::*;
 use strongroom_core::memory::MemoryRecords;
-use strongroom_core::{Batch, ErrorKind, Precondition, RecordStore, Revision, Stored};
+use strongroom_core::{
+    Batch, ErrorKind, PageLimit, Precondition, RecordPage, RecordStore, Revision, Stored,
+};
 use strongroom_local::records::{
     CommitStats, RecordOptions, RecordStoreKind, RedbRecords, SledRecords, open_records,
 };
@@ -71,7 +73,7 @@ fn get(store: &dyn RecordStore, key: &[u8]) -> Option<Stored> {
 }
 
 fn keys(store: &dyn RecordStore, prefix: &[u8]) -> Vec<Vec<u8>> {
-    let page = block_on(store.scan(prefix, None, usize::MAX)).unwrap();
+    let page = block_on(store.scan(prefix, None, PageLimit::entries(usize::MAX))).unwrap().entries;
     page.into_iter().map(|(key, _)| key).collect()
 }
 
@@ -124,23 +126,27 @@ fn pages_return_each_key_once(kind: RecordStoreKind) {
         let mut seen = Vec::new();
         loop {
             let after: Option<&Vec<u8>> = seen.last();
-            let page = block_on(store.scan(b"", after.map(Vec::as_slice), limit)).unwrap();
-            let full = page.len() == limit;
+            let page =
+                block_on(store.scan(b"", after.map(Vec::as_slice), PageLimit::entries(limit)))
+                    .unwrap();
+            let RecordPage { entries: page, more } = page;
             assert!(page.len() <= limit);
             seen.extend(page.into_iter().map(|(key, _)| key));
-            if !full {
+            if !more {
                 break;
             }
         }
         assert_eq!(seen.len(), 100, "limit {limit}");
         assert!(seen.is_sorted());
     }
-    let page = block_on(store.scan(&[3], Some(&[2, b'k']), 4)).unwrap();
+    let page = block_on(store.scan(&[3], Some(&[2, b'k']), PageLimit::entries(4))).unwrap().entries;
     assert_eq!(page.len(), 4);
     assert!(page.iter().all(|(key, _)| key[0] == 3), "`after` before the prefix is no bound");
-    assert!(block_on(store.scan(&[3], Some(&[4]), 4)).unwrap().is_empty());
-    assert!(block_on(store.scan(b"", None, 0)).unwrap().is_empty());
-    let page = block_on(store.scan(&[3], Some(b"\x03kkk+"), 1)).unwrap();
+    assert!(
+        block_on(store.scan(&[3], Some(&[4]), PageLimit::entries(4))).unwrap().entries.is_empty()
+    );
+    let page =
+        block_on(store.scan(&[3], Some(b"\x03kkk+"), PageLimit::entries(1))).unwrap().entries;
     assert_eq!(page[0].0, b"\x03kkkk", "`after` need not exist");
 }
 
@@ -372,7 +378,8 @@ fn readers_never_see_half_a_batch(kind: RecordStoreKind) {
             scope.spawn(|| {
                 start.wait();
                 while !done.load(Ordering::Relaxed) {
-                    let page = block_on(store.scan(b"", None, 100)).unwrap();
+                    let page =
+                        block_on(store.scan(b"", None, PageLimit::entries(100))).unwrap().entries;
                     let round = page[0].1.value[0];
                     assert_eq!(page.len(), 40);
                     let same = |(_, stored): &(_, Stored)| stored.value.iter().all(|b| *b == round);
@@ -555,11 +562,11 @@ fn contents(store: &dyn RecordStore, prefix: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>
     let mut all = BTreeMap::new();
     let mut after = None;
     loop {
-        let page = block_on(store.scan(prefix, after.as_deref(), 5)).unwrap();
-        let full = page.len() == 5;
+        let page = block_on(store.scan(prefix, after.as_deref(), PageLimit::entries(5))).unwrap();
+        let RecordPage { entries: page, more } = page;
         after = page.last().map(|(key, _)| key.clone());
         all.extend(page.into_iter().map(|(key, stored)| (key, stored.value)));
-        if !full {
+        if !more {
             return all;
         }
     }

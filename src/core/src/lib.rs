@@ -27,7 +27,7 @@ pub use engine::{Engine, Named};
 pub use envelope::{EnvelopeOptions, EnvelopeStore, Suite};
 pub use error::{Error, ErrorKind, Result};
 pub use name::{Scope, SecretName};
-pub use record::{Batch, Precondition, RecordStore, Revision, Stored};
+pub use record::{Batch, PageLimit, Precondition, RecordPage, RecordStore, Revision, Stored};
 pub use secret::{Kind, Listing, Secret, Version, VersionInfo};
 pub use store::{Capabilities, Expect, Page, PageRequest, PutOptions, SecretStore, Select};
 pub use strongroom_guard as guard;

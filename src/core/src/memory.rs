@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::record::{Batch, RecordStore, Revision, Stored};
+use crate::record::{Batch, PageLimit, RecordPage, RecordStore, Revision, Stored};
 
 /// Records in memory, for tests and for programs that want no disk at all.
 #[derive(Debug, Default)]
@@ -47,6 +47,10 @@ impl RecordStore for MemoryRecords {
         Self::MAX_VALUE_BYTES
     }
 
+    fn max_batch_bytes(&self) -> usize {
+        2 * Self::MAX_VALUE_BYTES
+    }
+
     async fn get(&self, key: &[u8]) -> Result<Option<Stored>> {
         Ok(self.state().entries.get(key).cloned())
     }
@@ -55,16 +59,16 @@ impl RecordStore for MemoryRecords {
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>> {
+        limit: PageLimit,
+    ) -> Result<RecordPage> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
         let state = self.state();
         let range = state.entries.range::<[u8], _>((start, Bound::Unbounded));
-        let matching = range.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
-        Ok(matching.map(|(key, stored)| (key.clone(), stored.clone())).collect())
+        let matching = range.take_while(|(key, _)| key.starts_with(prefix));
+        RecordPage::collect(matching.map(|(key, stored)| Ok((key.clone(), stored.clone()))), limit)
     }
 
     async fn commit(&self, batch: Batch) -> Result<()> {

@@ -29,6 +29,54 @@ impl fmt::Debug for Stored {
     }
 }
 
+/// How long a page of a scan may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit {
+    /// The most entries, at least one.
+    pub entries: usize,
+    /// A page ends with the entry that brings its keys and values to so many
+    /// bytes, so that a reader's memory stays bounded whatever the values are.
+    pub bytes: usize,
+}
+
+impl PageLimit {
+    /// So many entries, however long they are.
+    #[must_use]
+    pub const fn entries(entries: usize) -> Self {
+        Self { entries, bytes: usize::MAX }
+    }
+}
+
+/// What a scan found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordPage {
+    /// Keys and values, in the order of the keys.
+    pub entries: Vec<(Vec<u8>, Stored)>,
+    /// Whether there may be more after the last of them.
+    pub more: bool,
+}
+
+impl RecordPage {
+    /// Takes `entries` until `limit` is reached. For implementations of
+    /// [`RecordStore`].
+    pub fn collect<E>(
+        entries: impl IntoIterator<Item = std::result::Result<(Vec<u8>, Stored), E>>,
+        limit: PageLimit,
+    ) -> std::result::Result<Self, E> {
+        let (mut page, mut bytes) = (Self::default(), 0_usize);
+        for entry in entries {
+            let (key, stored) = entry?;
+            bytes = bytes.saturating_add(key.len()).saturating_add(stored.value.len());
+            page.entries.push((key, stored));
+            page.more = page.entries.len() >= limit.entries || bytes >= limit.bytes;
+            if page.more {
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
 /// What must hold for a batch to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
@@ -92,6 +140,16 @@ impl Batch {
         self
     }
 
+    /// How many bytes this batch counts for [`RecordStore::max_batch_bytes`]:
+    /// its keys and values, and 32 for each change.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let change = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| {
+            key.len() + value.as_ref().map_or(0, Vec::len) + 32
+        };
+        self.changes.iter().map(change).sum()
+    }
+
     /// Refuses keys and values outside of the contract's limits. For
     /// implementations of [`RecordStore`].
     pub fn check_limits(&self, max_value_bytes: usize) -> Result<()> {
@@ -124,9 +182,9 @@ impl fmt::Debug for Batch {
 ///
 /// # Contract
 /// - Keys are ordered as byte strings. A key is 1 to [`MAX_KEY_BYTES`] bytes;
-///   a value is 0 to `max_value_bytes` bytes, at least 128 KiB; a batch of one
-///   such value and 16 KiB of others always fits. Outside of that:
-///   `LimitExceeded`, and nothing changes.
+///   a value is 0 to `max_value_bytes` bytes, at least 128 KiB. A batch of
+///   `max_batch_bytes` fits; a longer one may. Outside of that: `LimitExceeded`,
+///   and nothing changes.
 /// - `commit` applies a batch wholly or not at all: a reader sees either none
 ///   of it or all of it. When it returns `Ok`, the batch survives the death of
 ///   the process and a loss of power. When a precondition does not hold, it
@@ -150,18 +208,21 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// The longest value that the store takes, in bytes.
     fn max_value_bytes(&self) -> usize;
 
+    /// How many [bytes](Batch::bytes) one batch may have, so that it is never
+    /// refused for its length: at least the longest value and 16 KiB.
+    fn max_batch_bytes(&self) -> usize;
+
     /// The value of `key`, or `None`.
     async fn get(&self, key: &[u8]) -> Result<Option<Stored>>;
 
-    /// Up to `limit` entries whose keys begin with `prefix`, in order, from the
-    /// first key greater than `after`. Fewer than `limit` means that there are
-    /// no more.
+    /// Entries whose keys begin with `prefix`, in order, from the first key
+    /// greater than `after`: until `limit` is reached or there are no more.
     async fn scan(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>>;
+        limit: PageLimit,
+    ) -> Result<RecordPage>;
 
     /// Applies `batch`, all or nothing, durable when it returns.
     async fn commit(&self, batch: Batch) -> Result<()>;

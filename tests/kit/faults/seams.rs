@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use strongroom_core::wrapper::DEK_BYTES;
 use strongroom_core::{
     Batch, CallerContext, Capabilities, Dek, EncryptionContext, KeyWrapper, Listing, Page,
-    PageRequest, PutOptions, RecordStore, Result, Scope, Secret, SecretBytes, SecretName,
-    SecretStore, Select, Stored, Version, VersionInfo, WrappedDek,
+    PageLimit, PageRequest, PutOptions, RecordPage, RecordStore, Result, Scope, Secret,
+    SecretBytes, SecretName, SecretStore, Select, Stored, Version, VersionInfo, WrappedDek,
 };
 
 use super::{Faults, Spoil, spoil_bytes};
@@ -42,6 +42,10 @@ impl RecordStore for FaultyRecords {
         self.inner.max_value_bytes()
     }
 
+    fn max_batch_bytes(&self) -> usize {
+        self.inner.max_batch_bytes()
+    }
+
     async fn get(&self, key: &[u8]) -> Result<Option<Stored>> {
         let spoil = |answer: &mut Option<Stored>, how, random: &mut Random| {
             if let Some(stored) = answer {
@@ -55,10 +59,10 @@ impl RecordStore for FaultyRecords {
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>> {
-        let spoil = |answer: &mut Vec<(Vec<u8>, Stored)>, how, random: &mut Random| {
-            for (_, stored) in answer {
+        limit: PageLimit,
+    ) -> Result<RecordPage> {
+        let spoil = |answer: &mut RecordPage, how, random: &mut Random| {
+            for (_, stored) in &mut answer.entries {
                 spoil_bytes(&mut stored.value, how, random);
             }
         };

@@ -198,7 +198,7 @@ impl Shared {
         let mut bytes = 0;
         let mut count = 0;
         for waiting in &state.waiting {
-            bytes += batch_bytes(&waiting.batch);
+            bytes += waiting.batch.bytes();
             if count > 0 && bytes > max_bytes {
                 break;
             }
@@ -226,14 +226,6 @@ fn fail(answers: Answers, error: &Error) {
     for answer in answers {
         let _ = answer.send(Err(error.clone()));
     }
-}
-
-/// What a batch takes in memory and on disk, roughly.
-pub(super) fn batch_bytes(batch: &Batch) -> usize {
-    let change = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| {
-        key.len() + value.as_ref().map_or(0, Vec::len) + 32
-    };
-    batch.changes.iter().map(change).sum()
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
-use strongroom_core::{Batch, Error, RecordStore, Result, Revision, Stored};
+use strongroom_core::{Batch, Error, PageLimit, RecordPage, RecordStore, Result, Revision, Stored};
 
-use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter, batch_bytes};
+use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter};
 use super::directory::{StoreDirectory, io_error, open_private};
 use super::disk_space::require_space;
 use super::{MAX_VALUE_BYTES, RecordOptions, RecordStoreKind};
@@ -66,6 +66,10 @@ impl RecordStore for RedbRecords {
         MAX_VALUE_BYTES
     }
 
+    fn max_batch_bytes(&self) -> usize {
+        2 * MAX_VALUE_BYTES
+    }
+
     async fn get(&self, key: &[u8]) -> Result<Option<Stored>> {
         self.records.get(key).map_err(|e| self.place(e))
     }
@@ -74,8 +78,8 @@ impl RecordStore for RedbRecords {
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>> {
+        limit: PageLimit,
+    ) -> Result<RecordPage> {
         self.records.scan(prefix, after, limit).map_err(|e| self.place(e))
     }
 
@@ -132,12 +136,7 @@ impl Records {
         read().map_err(redb_error)?.transpose()
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: PageLimit) -> Result<RecordPage> {
         use std::ops::Bound;
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
@@ -145,17 +144,19 @@ impl Records {
         };
         let read = || -> Result<_, redb::Error> {
             let table = self.db.begin_read()?.open_table(RECORDS)?;
-            let mut page = Vec::new();
-            for entry in table.range::<&[u8]>((start, Bound::Unbounded))?.take(limit) {
-                let (key, entry) = entry?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                page.push(decode(entry.value()).map(|stored| (key.value().to_vec(), stored)));
-            }
-            Ok(page)
+            let found = table.range::<&[u8]>((start, Bound::Unbounded))?;
+            let matching = found
+                .map(|entry| entry.map_err(|e| redb_error(e.into())))
+                .take_while(|entry| {
+                    entry.as_ref().map_or(true, |(key, _)| key.value().starts_with(prefix))
+                })
+                .map(|entry| {
+                    let (key, entry) = entry?;
+                    Ok((key.value().to_vec(), decode(entry.value())?))
+                });
+            Ok(RecordPage::collect(matching, limit))
         };
-        read().map_err(redb_error)?.into_iter().collect()
+        read().map_err(redb_error)?
     }
 
     fn last_revision(&self) -> Result<u64> {
@@ -243,7 +244,7 @@ impl Writer {
 
 impl GroupWriter for Writer {
     fn commit_group(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, GroupError> {
-        let bytes: usize = group.iter().map(batch_bytes).sum();
+        let bytes: usize = group.iter().map(Batch::bytes).sum();
         // Pages are copied, not rewritten; the tree above them, too.
         let ahead = (1 << 20) + 4 * bytes as u64;
         require_space(&self.file, ahead, &self.path).map_err(GroupError::Refused)?;

@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
 use sled::Db;
-use strongroom_core::{Batch, Error, RecordStore, Result, Revision, Stored};
+use strongroom_core::{Batch, Error, PageLimit, RecordPage, RecordStore, Result, Revision, Stored};
 
-use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter, batch_bytes};
+use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter};
 use super::directory::{StoreDirectory, io_error, make_private, open_private, sync_entry};
 use super::disk_space::require_space;
 use super::sled_layout::{
@@ -75,6 +75,10 @@ impl RecordStore for SledRecords {
         Self::MAX_VALUE_BYTES
     }
 
+    fn max_batch_bytes(&self) -> usize {
+        MAX_COMMIT_BYTES
+    }
+
     async fn get(&self, key: &[u8]) -> Result<Option<Stored>> {
         self.records.get(key).map_err(|e| self.place(e))
     }
@@ -83,14 +87,14 @@ impl RecordStore for SledRecords {
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>> {
+        limit: PageLimit,
+    ) -> Result<RecordPage> {
         self.records.scan(prefix, after, limit).map_err(|e| self.place(e))
     }
 
     async fn commit(&self, batch: Batch) -> Result<()> {
         batch.check_limits(Self::MAX_VALUE_BYTES).map_err(|e| self.place(e))?;
-        let bytes = batch_bytes(&batch);
+        let bytes = batch.bytes();
         if bytes > MAX_COMMIT_BYTES {
             return Err(self.place(Error::limit_exceeded(format!(
                 "a commit has {bytes} bytes: this store takes {MAX_COMMIT_BYTES}; redb takes more"
@@ -203,28 +207,22 @@ impl Records {
         self.load(&entry).map(Some)
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Stored)>> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: PageLimit) -> Result<RecordPage> {
         let prefix = head_key(prefix);
         let start = match after.map(head_key) {
             Some(after) if after >= prefix => std::ops::Bound::Excluded(after),
             _ => std::ops::Bound::Included(prefix.clone()),
         };
         let _consistent = self.consistent()?;
-        let mut page = Vec::new();
         let range = self.db.range::<Vec<u8>, _>((start, std::ops::Bound::Unbounded));
-        for found in range.take(limit) {
-            let (key, entry) = found.map_err(failed)?;
-            if !key.starts_with(&prefix) {
-                break;
-            }
-            page.push((record_key(&key)?.to_vec(), self.load(&entry)?));
-        }
-        Ok(page)
+        let matching = range
+            .map(|found| found.map_err(failed))
+            .take_while(|found| found.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+            .map(|found| {
+                let (key, entry) = found?;
+                Ok((record_key(&key)?.to_vec(), self.load(&entry)?))
+            });
+        RecordPage::collect(matching, limit)
     }
 
     fn load(&self, entry: &[u8]) -> Result<Stored> {
@@ -398,7 +396,7 @@ impl Writer {
 impl GroupWriter for Writer {
     fn commit_group(&mut self, group: &[Batch]) -> Result<Vec<Result<()>>, GroupError> {
         let (verdicts, changes) = self.plan(group).map_err(GroupError::Refused)?;
-        let bytes: usize = group.iter().map(batch_bytes).sum();
+        let bytes: usize = group.iter().map(Batch::bytes).sum();
         // A page is rewritten with its neighbours, and a segment never filled.
         let ahead = 4 * (SEGMENT_BYTES + bytes) as u64;
         require_space(&self.records.log.0, ahead, &self.path).map_err(GroupError::Refused)?;

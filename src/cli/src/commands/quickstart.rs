@@ -14,7 +14,7 @@ use serde_json::json;
 use strongroom::config::{NewConfig, StoreType};
 use strongroom::guard::SecretBuffer;
 use strongroom::local::records::{RecordOptions, RecordStoreKind, open_records};
-use strongroom::{Config, Error, Home, PutOptions, SecretBytes};
+use strongroom::{Config, Error, Home, PageLimit, PutOptions, SecretBytes};
 
 use super::init;
 use crate::context::Context;
@@ -245,7 +245,7 @@ fn stored_record(config: &Config) -> Result<Vec<u8>> {
         _ => RecordStoreKind::Sled,
     };
     let records = open_records(kind, &config.store_path(), &RecordOptions::default())?;
-    let found = block_on(records.scan(b"", None, 100))?;
+    let found = block_on(records.scan(b"", None, PageLimit::entries(100)))?.entries;
     let about = |key: &[u8]| key.windows(10).any(|window| window == b"quickstart");
     let record = found.into_iter().filter(|(key, _)| about(key)).map(|(_, stored)| stored.value);
     // The head is shorter than the record.

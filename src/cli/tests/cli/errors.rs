@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use strongroom::Batch;
 use strongroom::local::records::{RecordOptions, RecordStoreKind, open_records};
+use strongroom::{Batch, PageLimit};
 
 use crate::kit::{Home, VALUE};
 
@@ -67,7 +67,9 @@ fn a_flipped_bit_of_a_record_is_tampering() {
         let options = RecordOptions::default();
         open_records(RecordStoreKind::Redb, &home.path("records"), &options).expect("it opens")
     };
-    let scanned = futures_executor::block_on(open().scan(b"", None, 100)).expect("scanned");
+    let scanned = futures_executor::block_on(open().scan(b"", None, PageLimit::entries(100)))
+        .expect("scanned")
+        .entries;
     // The longest record holds the value.
     let (key, stored) = scanned
         .into_iter()

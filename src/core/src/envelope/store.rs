@@ -2,6 +2,8 @@
 //! [`RecordStore`].
 
 mod caller;
+mod read;
+mod write;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -11,26 +13,19 @@ use async_trait::async_trait;
 use futures_util::lock::{Mutex, MutexGuard};
 use strongroom_guard::SecretBytes;
 
-use super::entries::{
-    check_expectation, context, listing, missing_record, no_such_version, number, version,
-    version_info,
-};
+use super::entries::{context, missing_record, number};
 use super::head::{Head, State};
 use super::identity::Identity;
-use super::{Header, Record, Suite, keys, seal};
+use super::{Record, Suite, keys};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{CallerContext, EncryptionContext};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::name::{Scope, SecretName};
-use crate::record::{Batch, Precondition, RecordStore, Revision};
+use crate::record::{RecordStore, Revision};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
 use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
 use crate::wrapper::{Dek, KeyWrapper};
 
-/// How often a put that meets other writers begins anew, before it gives up.
-const PUT_ATTEMPTS: usize = 64;
-/// How many versions one batch of a purge removes.
-const PURGE_BATCH: u64 = 256;
 /// Puts to one name wait for each other; names share this many locks.
 const WRITE_LOCKS: usize = 1024;
 
@@ -183,97 +178,6 @@ impl EnvelopeStore {
         Ok((dek, context))
     }
 
-    /// One attempt at a put; `None` when another writer came first and the
-    /// caller did not say which version it expects.
-    async fn try_put(
-        &self,
-        name: &SecretName,
-        value: &SecretBytes,
-        options: &PutOptions,
-    ) -> Result<Option<VersionInfo>> {
-        let mut current = self.head(name).await?;
-        if let Some(stored) = &current
-            && (stored.head.is_expired(self.clock.now()) || stored.head.state == State::Purging)
-        {
-            self.purge_versions(name, stored).await?;
-            current = self.head(name).await?;
-        }
-        let head = current.as_ref().map(|current| &current.head);
-        let latest = check_expectation(head, &options.expect)?;
-        let number = latest.checked_add(1).ok_or_else(|| {
-            Error::limit_exceeded("the secret has as many versions as can be numbered")
-        })?;
-        let first = head.filter(|head| head.exists()).map_or(number, |head| head.first);
-
-        let (kind, now) = (options.kind, self.clock.now());
-        let context = context(name, number, kind)?;
-        let header = Header { suite: self.options.suite, kind, created: now };
-        let (record, dek) = seal(&*self.wrapper, &context, &header, value.expose()).await?;
-        let head = Head { state: State::Live, kind, first, latest: number, updated: now };
-        let batch = Batch::new()
-            .require(keys::head(name), precondition(current.as_ref()))
-            .require(keys::version(name, number), Precondition::Absent)
-            .write(keys::version(name, number), record)
-            .write(keys::head(name), head.seal(Some((&dek, &context)))?);
-        match self.records.commit(batch).await {
-            Ok(()) => Ok(Some(VersionInfo { version: version(number)?, kind, created: now })),
-            // Look again: the expectation decides whether to go on.
-            Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Replaces the head of an existing secret, authenticating the old one and
-    /// sealing the new one under the same DEK.
-    async fn change_state(
-        &self,
-        name: &SecretName,
-        change: impl Fn(&Head) -> Result<State> + Send + Sync,
-    ) -> Result<()> {
-        let _lock = self.lock(name).await;
-        let stored = self.existing_head(name).await?;
-        let state = change(&stored.head)?;
-        let (dek, context) = self.head_key(name, &stored).await?;
-        let head = Head { state, ..stored.head };
-        let batch = Batch::new()
-            .require(keys::head(name), Precondition::At(stored.revision))
-            .write(keys::head(name), head.seal(Some((&dek, &context)))?);
-        self.records.commit(batch).await
-    }
-
-    /// Removes every version and leaves a tombstone. A purge that was cut short
-    /// left `Purging` with the first version that remains, and is finished by
-    /// the next.
-    async fn purge_versions(&self, name: &SecretName, stored: &StoredHead) -> Result<()> {
-        let key = keys::head(name);
-        let mut head = stored.head.clone();
-        let mut revision = stored.revision;
-        loop {
-            let last = head.latest.min(head.first.saturating_add(PURGE_BATCH - 1));
-            let mut batch = Batch::new().require(key.clone(), Precondition::At(revision));
-            for number in head.first..=last {
-                batch = batch.delete(keys::version(name, number));
-            }
-            let is_done = last == head.latest;
-            head.state = if is_done { State::Purged } else { State::Purging };
-            head.first = last.saturating_add(1);
-            self.records.commit(batch.write(key.clone(), head.seal(None)?)).await?;
-            if is_done {
-                return Ok(());
-            }
-            revision = self.records.get(&key).await?.ok_or_else(missing_record)?.revision;
-        }
-    }
-
-    fn check_length(&self, value: &SecretBytes) -> Result<()> {
-        let (bytes, limit) = (value.len(), self.capabilities().max_value_bytes);
-        if bytes > limit {
-            let message = format!("the value has {bytes} bytes: this store takes {limit}");
-            return Err(Error::limit_exceeded(message));
-        }
-        Ok(())
-    }
-
     /// Names operation, secret and store in an error.
     fn place<'a>(
         &'a self,
@@ -316,60 +220,15 @@ impl SecretStore for EnvelopeStore {
         value: &SecretBytes,
         options: &PutOptions,
     ) -> Result<VersionInfo> {
-        let place = self.place("put", name);
-        self.check_length(value).map_err(&place)?;
-        let _lock = self.lock(name).await;
-        for _ in 0..PUT_ATTEMPTS {
-            if let Some(info) = self.try_put(name, value, options).await.map_err(&place)? {
-                return Ok(info);
-            }
-        }
-        Err(place(Error::conflict("too many others write this secret: try again").retryable(true)))
+        self.put_version(name, value, options).await.map_err(self.place("put", name))
     }
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {
-        let place = self.place("get", name);
-        loop {
-            let stored = self.existing_head(name).await.map_err(&place)?;
-            if let State::Deleted { .. } = stored.head.state {
-                return Err(place(Error::not_found("the secret is deleted")));
-            }
-            let number = match select {
-                Select::Latest => stored.head.latest,
-                Select::Version(version) => number(version).map_err(&place)?,
-            };
-            let Some(bytes) = self.record(name, number).await.map_err(&place)? else {
-                if !(stored.head.first..=stored.head.latest).contains(&number) {
-                    return Err(place(no_such_version(number)));
-                }
-                // A purge came in between, or the record was taken away.
-                let again = self.existing_head(name).await.map_err(&place)?;
-                if again.revision == stored.revision {
-                    return Err(place(missing_record()));
-                }
-                continue;
-            };
-            return self.open_version(name, number, &bytes, &stored).await.map_err(&place);
-        }
+        self.read(name, select).await.map_err(self.place("get", name))
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
-        let place = self.place("list versions of", name);
-        let listing = async {
-            self.existing_head(name).await?;
-            let after =
-                page.after.as_ref().map(|after| Version::new(after.as_str())).transpose()?;
-            let after = after.map(|after| number(&after)).transpose()?;
-            let after = after.map(|after| keys::version(name, after));
-            let prefix = keys::versions(name);
-            let found = self.records.scan(&prefix, after.as_deref(), page.limit.max(1)).await?;
-            let more = found.len() == page.limit.max(1);
-            let items = found.iter().map(|(key, stored)| version_info(&prefix, key, &stored.value));
-            let items = items.collect::<Result<Vec<_>>>()?;
-            let next = items.last().filter(|_| more).map(|last| last.version.to_string());
-            Ok(Page { items, next })
-        };
-        listing.await.map_err(place)
+        self.list_versions(name, page).await.map_err(self.place("list versions of", name))
     }
 
     async fn list(
@@ -378,34 +237,8 @@ impl SecretStore for EnvelopeStore {
         include_deleted: bool,
         page: &PageRequest,
     ) -> Result<Page<Listing>> {
-        let place = |error: Error| error.during("list").in_store(&self.description);
-        self.owns(scope).map_err(place)?;
-        let prefix = keys::heads(scope);
-        let limit = page.limit.max(1);
-        let now = self.clock.now();
-        let mut after = page.after.as_ref().map(|id| [&prefix[..], id.as_bytes()].concat());
-        let mut items = Vec::new();
-        loop {
-            let found = self.records.scan(&prefix, after.as_deref(), limit).await.map_err(place)?;
-            let more = found.len() == limit;
-            for (key, stored) in found {
-                let listing = listing(scope, &prefix, &key, &stored.value).map_err(place)?;
-                let wanted = |(listing, head): &(Listing, Head)| {
-                    head.exists()
-                        && !head.is_expired(now)
-                        && (include_deleted || listing.deleted.is_none())
-                };
-                items.extend(listing.filter(wanted).map(|(listing, _)| listing));
-                after = Some(key);
-                if items.len() == limit {
-                    let next = items.last().map(|last: &Listing| last.name.id().to_owned());
-                    return Ok(Page { items, next });
-                }
-            }
-            if !more {
-                return Ok(Page { items, next: None });
-            }
-        }
+        let found = self.list_scope(scope, include_deleted, page).await;
+        found.map_err(|error| error.during("list").in_store(&self.description))
     }
 
     async fn delete(&self, name: &SecretName) -> Result<()> {
@@ -463,27 +296,6 @@ impl SecretStore for EnvelopeStore {
     }
 }
 
-impl EnvelopeStore {
-    /// Opens one version; the latest also authenticates the head that named it.
-    async fn open_version(
-        &self,
-        name: &SecretName,
-        number: u64,
-        bytes: &[u8],
-        stored: &StoredHead,
-    ) -> Result<Secret> {
-        let record = Record::parse(bytes)?;
-        let Header { kind, created, .. } = *record.header();
-        let context = context(name, number, kind)?;
-        let dek = record.unwrap(&*self.wrapper, &context).await?;
-        if number == stored.head.latest {
-            Head::authenticate(&stored.bytes, &dek, &context)?;
-        }
-        let value = record.open_with(&dek, &context)?;
-        Ok(Secret::fresh(value, kind, version(number)?, created))
-    }
-}
-
 impl std::fmt::Debug for EnvelopeStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EnvelopeStore").field("store", &self.description).finish_non_exhaustive()
@@ -494,8 +306,4 @@ struct StoredHead {
     head: Head,
     bytes: Vec<u8>,
     revision: Revision,
-}
-
-fn precondition(current: Option<&StoredHead>) -> Precondition {
-    current.map_or(Precondition::Absent, |stored| Precondition::At(stored.revision))
 }

@@ -26,7 +26,9 @@ pub(super) async fn readers_see_all_of_a_batch_or_none(bench: &Bench) {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Acquire) {
-                    let page = block_on(store.scan(b"k", None, 100)).expect("a page");
+                    let page = block_on(store.scan(b"k", None, PageLimit::entries(100)))
+                        .expect("a page")
+                        .entries;
                     let bytes: BTreeSet<u8> =
                         page.iter().flat_map(|(_, stored)| stored.value.iter().copied()).collect();
                     assert_eq!((page.len(), bytes.len()), (8, 1), "a batch was seen in part");
@@ -113,7 +115,9 @@ pub(super) async fn other_threads_see_what_was_acknowledged(bench: &Bench) {
                 let found = block_on(value(&**reader, b"counter")).expect("it was acknowledged");
                 let found = u32::from_be_bytes(found.try_into().expect("four bytes"));
                 assert!(found >= number, "{found} was read after {number} was acknowledged");
-                let page = block_on(reader.scan(b"c", None, 1)).expect("a page");
+                let page = block_on(reader.scan(b"c", None, PageLimit::entries(1)))
+                    .expect("a page")
+                    .entries;
                 assert!(page[0].1.value >= number.to_be_bytes().to_vec(), "a scan is behind");
             }
         });
@@ -220,10 +224,13 @@ pub(super) async fn a_reopened_store_holds_the_same(bench: &Bench) {
     let store = bench.open();
     with_awkward_keys(&*store).await;
     write(&*store, b"large", &Random::new(7).bytes(128 << 10)).await;
-    let before = store.scan(b"", None, 1000).await.expect("a page");
+    let before = store.scan(b"", None, PageLimit::entries(1000)).await.expect("a page");
     drop(store);
     let store = bench.open();
-    assert!(store.scan(b"", None, 1000).await.expect("a page") == before, "entries or revisions");
+    assert!(
+        store.scan(b"", None, PageLimit::entries(1000)).await.expect("a page") == before,
+        "entries or revisions"
+    );
 }
 
 pub(super) async fn a_second_opening_is_refused(bench: &Bench) {

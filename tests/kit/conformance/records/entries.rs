@@ -118,11 +118,45 @@ pub(super) async fn scan_pages_begin_anywhere(bench: &Bench) {
         for prefix in [&b""[..], b"a", b"\xff", b"b"] {
             let matching = model.iter().filter(|(key, _)| key.starts_with(prefix) && **key > after);
             let expected: Vec<_> = matching.map(|(key, _)| key.clone()).take(3).collect();
-            let page = store.scan(prefix, Some(&after), 3).await.expect("a page");
-            let found: Vec<_> = page.into_iter().map(|(key, _)| key).collect();
+            let page =
+                store.scan(prefix, Some(&after), PageLimit::entries(3)).await.expect("a page");
+            let found: Vec<_> = page.entries.into_iter().map(|(key, _)| key).collect();
             assert_eq!(found, expected, "prefix {prefix:02x?} after {after:02x?}");
         }
     }
+}
+
+pub(super) async fn a_page_ends_at_its_bytes(bench: &Bench) {
+    let store = bench.open();
+    for key in 0..6_u8 {
+        write(&*store, &[b'k', key], &vec![key; 1000]).await;
+    }
+    let page = async |after: Option<&[u8]>, bytes| {
+        let limit = PageLimit { entries: 100, bytes };
+        store.scan(b"k", after, limit).await.expect("a page")
+    };
+    for (bytes, expected) in [(0, 1), (1, 1), (1002, 1), (1003, 2), (2005, 3), (6011, 6)] {
+        let found = page(None, bytes).await;
+        assert_eq!(found.entries.len(), expected, "in pages of {bytes} bytes");
+        assert!(found.more, "in pages of {bytes} bytes");
+        let last = &found.entries[expected - 1].0;
+        let rest = page(Some(last), usize::MAX).await;
+        assert_eq!(rest.entries.len(), 6 - expected, "after {bytes} bytes");
+        assert!(!rest.more);
+    }
+}
+
+pub(super) async fn a_batch_of_the_promised_bytes_fits(bench: &Bench) {
+    let store = bench.open();
+    assert!(store.max_batch_bytes() >= store.max_value_bytes() + (16 << 10));
+    let mut batch = Batch::new().write(b"v".to_vec(), vec![7; store.max_value_bytes()]);
+    let mut count = 0_u32;
+    while count < 1000 && batch.bytes() + 1000 <= store.max_batch_bytes() {
+        batch = batch.write(count.to_be_bytes().to_vec(), vec![1; 1000 - 36]);
+        count += 1;
+    }
+    store.commit(batch).await.expect("a long batch");
+    assert_eq!(everything(&*store).await.len(), count as usize + 1);
 }
 
 pub(super) async fn limits_are_refused_and_nothing_changes(bench: &Bench) {
@@ -217,8 +251,8 @@ pub(super) async fn every_write_gives_a_new_revision(bench: &Bench) {
         store.commit(batch).await.expect("a write");
         assert!(seen.insert(revision(&*store, b"a").await.0), "round {round}");
     }
-    let scanned = store.scan(b"a", None, 1).await.expect("a page");
-    assert_eq!(scanned[0].1.revision, revision(&*store, b"a").await, "scan and get agree");
+    let scanned = store.scan(b"a", None, PageLimit::entries(1)).await.expect("a page");
+    assert_eq!(scanned.entries[0].1.revision, revision(&*store, b"a").await, "scan and get agree");
 }
 
 pub(super) async fn a_revision_is_not_reused_after_a_delete(bench: &Bench) {

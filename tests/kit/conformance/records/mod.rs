@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strongroom_core::record::MAX_KEY_BYTES;
-use strongroom_core::{Batch, ErrorKind, Precondition, RecordStore, Result, Revision, Stored};
+use strongroom_core::{
+    Batch, ErrorKind, PageLimit, Precondition, RecordPage, RecordStore, Result, Revision, Stored,
+};
 use tempfile::TempDir;
 
 use super::{Factory, assert_kind, points, temporary_directory};
@@ -63,6 +65,8 @@ points! { $ conformance_records for RecordsBackend as records:
     scan_gives_exactly_a_prefix,
     scan_pages_give_each_key_once,
     scan_pages_begin_anywhere,
+    a_page_ends_at_its_bytes,
+    a_batch_of_the_promised_bytes_fits,
     limits_are_refused_and_nothing_changes,
     preconditions_that_fail_change_nothing,
     preconditions_that_hold_let_the_batch_pass,
@@ -127,14 +131,14 @@ async fn everything(store: &dyn RecordStore) -> Entries {
 async fn pages(store: &dyn RecordStore, prefix: &[u8], limit: usize) -> Entries {
     let (mut all, mut after) = (Entries::new(), None::<Vec<u8>>);
     loop {
-        let page = store.scan(prefix, after.as_deref(), limit).await.expect("a page");
+        let page = store.scan(prefix, after.as_deref(), PageLimit::entries(limit)).await;
+        let RecordPage { entries: page, more } = page.expect("a page");
         assert!(page.len() <= limit, "a page of {} has {} entries", limit, page.len());
-        let is_last = page.len() < limit;
         // Also what keeps a store that repeats itself from being asked for ever.
         let goes_on = page.first().is_none_or(|(key, _)| after.as_ref().is_none_or(|a| key > a));
         assert!(goes_on, "a page begins at or before the end of the last");
         all.extend(page.into_iter().map(|(key, stored)| (key, stored.value)));
-        if is_last {
+        if !more {
             return all;
         }
         after = all.last().map(|(key, _)| key.clone());

@@ -1,6 +1,6 @@
 //! The sled store from inside: groups, chunks, snapshots, side files.
 
-use strongroom_core::Precondition;
+use strongroom_core::{PageLimit, Precondition};
 
 use super::*;
 
@@ -91,5 +91,5 @@ fn half_a_group_is_never_read() {
     let (records, _writer) = open(dir.path());
     records.torn.store(true, Ordering::Relaxed);
     assert!(records.get(b"k").is_err());
-    assert!(records.scan(b"", None, 1).is_err());
+    assert!(records.scan(b"", None, PageLimit::entries(1)).is_err());
 }

@@ -1,0 +1,121 @@
+//! Reads of secrets, of their versions and of scopes.
+
+use super::super::entries::{
+    context, listing, missing_record, no_such_version, number, version, version_info,
+};
+use super::super::head::{Head, State};
+use super::super::{Header, Record, keys};
+use super::{EnvelopeStore, StoredHead};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{Scope, SecretName};
+use crate::record::PageLimit;
+use crate::secret::{Listing, Secret, Version, VersionInfo};
+use crate::store::{Page, PageRequest, Select};
+
+/// How many bytes of records one page of a list reads, whatever its limit.
+const PAGE_BYTES: usize = 4 << 20;
+
+impl EnvelopeStore {
+    pub(super) async fn read(&self, name: &SecretName, select: &Select) -> Result<Secret> {
+        loop {
+            let stored = self.existing_head(name).await?;
+            if let State::Deleted { .. } = stored.head.state {
+                return Err(Error::not_found("the secret is deleted"));
+            }
+            let number = match select {
+                Select::Latest => stored.head.latest,
+                Select::Version(version) => number(version)?,
+            };
+            let found = match self.record(name, number).await? {
+                Some(bytes) => self.open_version(name, number, &bytes, &stored).await,
+                None if (stored.head.first..=stored.head.latest).contains(&number) => {
+                    Err(missing_record())
+                }
+                None => Err(no_such_version(number)),
+            };
+            // Head and record are read one after the other: what does not fit
+            // together may have been purged or encrypted anew in between.
+            match found {
+                Err(error) if error.kind() == ErrorKind::Tampered => {
+                    if self.existing_head(name).await?.revision == stored.revision {
+                        return Err(error);
+                    }
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    pub(super) async fn list_versions(
+        &self,
+        name: &SecretName,
+        page: &PageRequest,
+    ) -> Result<Page<VersionInfo>> {
+        self.existing_head(name).await?;
+        let after = page.after.as_ref().map(|after| Version::new(after.as_str())).transpose()?;
+        let after = after.map(|after| number(&after)).transpose()?;
+        let after = after.map(|after| keys::version(name, after));
+        let prefix = keys::versions(name);
+        let limit = PageLimit { entries: page.limit.max(1), bytes: PAGE_BYTES };
+        let found = self.records.scan(&prefix, after.as_deref(), limit).await?;
+        let items = found.entries.iter();
+        let items = items.map(|(key, stored)| version_info(&prefix, key, &stored.value));
+        let items = items.collect::<Result<Vec<_>>>()?;
+        let next = items.last().filter(|_| found.more).map(|last| last.version.to_string());
+        Ok(Page { items, next })
+    }
+
+    pub(super) async fn list_scope(
+        &self,
+        scope: &Scope,
+        include_deleted: bool,
+        page: &PageRequest,
+    ) -> Result<Page<Listing>> {
+        self.owns(scope)?;
+        let prefix = keys::heads(scope);
+        let wanted_items = page.limit.max(1);
+        let limit = PageLimit { entries: wanted_items, bytes: PAGE_BYTES };
+        let now = self.clock.now();
+        let mut after = page.after.as_ref().map(|id| [&prefix[..], id.as_bytes()].concat());
+        let mut items = Vec::new();
+        loop {
+            let found = self.records.scan(&prefix, after.as_deref(), limit).await?;
+            for (key, stored) in found.entries {
+                let listing = listing(scope, &prefix, &key, &stored.value)?;
+                let wanted = |(listing, head): &(Listing, Head)| {
+                    head.exists()
+                        && !head.is_expired(now)
+                        && (include_deleted || listing.deleted.is_none())
+                };
+                items.extend(listing.filter(wanted).map(|(listing, _)| listing));
+                after = Some(key);
+                if items.len() == wanted_items {
+                    let next = items.last().map(|last: &Listing| last.name.id().to_owned());
+                    return Ok(Page { items, next });
+                }
+            }
+            if !found.more {
+                return Ok(Page { items, next: None });
+            }
+        }
+    }
+
+    /// Opens one version; the latest also authenticates the head that named it.
+    async fn open_version(
+        &self,
+        name: &SecretName,
+        number: u64,
+        bytes: &[u8],
+        stored: &StoredHead,
+    ) -> Result<Secret> {
+        let record = Record::parse(bytes)?;
+        let Header { kind, created, .. } = *record.header();
+        let context = context(name, number, kind)?;
+        let dek = record.unwrap(&*self.wrapper, &context).await?;
+        if number == stored.head.latest {
+            Head::authenticate(&stored.bytes, &dek, &context)?;
+        }
+        let value = record.open_with(&dek, &context)?;
+        Ok(Secret::fresh(value, kind, version(number)?, created))
+    }
+}

@@ -1,0 +1,136 @@
+//! Changes of secrets: each is one batch that holds or fails as a whole, with the
+//! head's revision as its precondition.
+
+use strongroom_guard::SecretBytes;
+
+use super::super::entries::{check_expectation, context, missing_record, version};
+use super::super::head::{Head, State};
+use super::super::{Header, keys, seal};
+use super::{EnvelopeStore, StoredHead};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::SecretName;
+use crate::record::{Batch, Precondition};
+use crate::secret::VersionInfo;
+use crate::store::{PutOptions, SecretStore};
+
+/// How often a put that meets other writers begins anew, before it gives up.
+const PUT_ATTEMPTS: usize = 64;
+/// How many versions one batch of a purge removes.
+const PURGE_BATCH: u64 = 256;
+
+impl EnvelopeStore {
+    pub(super) async fn put_version(
+        &self,
+        name: &SecretName,
+        value: &SecretBytes,
+        options: &PutOptions,
+    ) -> Result<VersionInfo> {
+        self.check_length(value)?;
+        let _lock = self.lock(name).await;
+        for _ in 0..PUT_ATTEMPTS {
+            if let Some(info) = self.try_put(name, value, options).await? {
+                return Ok(info);
+            }
+        }
+        Err(Error::conflict("too many others write this secret: try again").retryable(true))
+    }
+
+    /// One attempt at a put; `None` when another writer came first and the
+    /// caller did not say which version it expects.
+    async fn try_put(
+        &self,
+        name: &SecretName,
+        value: &SecretBytes,
+        options: &PutOptions,
+    ) -> Result<Option<VersionInfo>> {
+        let mut current = self.head(name).await?;
+        if let Some(stored) = &current
+            && (stored.head.is_expired(self.clock.now()) || stored.head.state == State::Purging)
+        {
+            self.purge_versions(name, stored).await?;
+            current = self.head(name).await?;
+        }
+        let head = current.as_ref().map(|current| &current.head);
+        let latest = check_expectation(head, &options.expect)?;
+        let number = latest.checked_add(1).ok_or_else(|| {
+            Error::limit_exceeded("the secret has as many versions as can be numbered")
+        })?;
+        let first = head.filter(|head| head.exists()).map_or(number, |head| head.first);
+
+        let (kind, now) = (options.kind, self.clock.now());
+        let context = context(name, number, kind)?;
+        let header = Header { suite: self.options.suite, kind, created: now };
+        let (record, dek) = seal(&*self.wrapper, &context, &header, value.expose()).await?;
+        let head = Head { state: State::Live, kind, first, latest: number, updated: now };
+        let batch = Batch::new()
+            .require(keys::head(name), precondition(current.as_ref()))
+            .require(keys::version(name, number), Precondition::Absent)
+            .write(keys::version(name, number), record)
+            .write(keys::head(name), head.seal(Some((&dek, &context)))?);
+        match self.records.commit(batch).await {
+            Ok(()) => Ok(Some(VersionInfo { version: version(number)?, kind, created: now })),
+            // Look again: the expectation decides whether to go on.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the head of an existing secret, authenticating the old one and
+    /// sealing the new one under the same DEK.
+    pub(super) async fn change_state(
+        &self,
+        name: &SecretName,
+        change: impl Fn(&Head) -> Result<State> + Send + Sync,
+    ) -> Result<()> {
+        let _lock = self.lock(name).await;
+        let stored = self.existing_head(name).await?;
+        let state = change(&stored.head)?;
+        let (dek, context) = self.head_key(name, &stored).await?;
+        let head = Head { state, ..stored.head };
+        let batch = Batch::new()
+            .require(keys::head(name), Precondition::At(stored.revision))
+            .write(keys::head(name), head.seal(Some((&dek, &context)))?);
+        self.records.commit(batch).await
+    }
+
+    /// Removes every version and leaves a tombstone. A purge that was cut short
+    /// left `Purging` with the first version that remains, and is finished by
+    /// the next.
+    pub(super) async fn purge_versions(
+        &self,
+        name: &SecretName,
+        stored: &StoredHead,
+    ) -> Result<()> {
+        let key = keys::head(name);
+        let mut head = stored.head.clone();
+        let mut revision = stored.revision;
+        loop {
+            let last = head.latest.min(head.first.saturating_add(PURGE_BATCH - 1));
+            let mut batch = Batch::new().require(key.clone(), Precondition::At(revision));
+            for number in head.first..=last {
+                batch = batch.delete(keys::version(name, number));
+            }
+            let is_done = last == head.latest;
+            head.state = if is_done { State::Purged } else { State::Purging };
+            head.first = last.saturating_add(1);
+            self.records.commit(batch.write(key.clone(), head.seal(None)?)).await?;
+            if is_done {
+                return Ok(());
+            }
+            revision = self.records.get(&key).await?.ok_or_else(missing_record)?.revision;
+        }
+    }
+
+    pub(super) fn check_length(&self, value: &SecretBytes) -> Result<()> {
+        let (bytes, limit) = (value.len(), self.capabilities().max_value_bytes);
+        if bytes > limit {
+            let message = format!("the value has {bytes} bytes: this store takes {limit}");
+            return Err(Error::limit_exceeded(message));
+        }
+        Ok(())
+    }
+}
+
+fn precondition(current: Option<&StoredHead>) -> Precondition {
+    current.map_or(Precondition::Absent, |stored| Precondition::At(stored.revision))
+}

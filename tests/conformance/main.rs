@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use strongroom_core::cache::{CacheOptions, CachedStore, ThreadSpawn};
 use strongroom_core::memory::MemoryRecords;
-use strongroom_core::{Clock, EnvelopeOptions, KeyWrapper, RecordStore, Result, SecretStore};
+use strongroom_core::wrapper::{BranchOptions, KeyCacheOptions};
+use strongroom_core::{
+    BranchKeys, CachedKeys, Clock, EnvelopeOptions, KeyWrapper, Keyring, RecordStore, Result,
+    SecretStore, SystemClock,
+};
 use strongroom_kit::conformance::records::RecordsBackend;
 use strongroom_kit::conformance::secrets::{RECOVERY_WINDOW, SecretsBackend};
 use strongroom_kit::conformance::wrapper::WrapperBackend;
@@ -24,6 +28,9 @@ mod records {
 mod wrapper {
     use super::*;
     conformance_wrapper!(local => WrapperBackend::new(local_kek).with_rotation(rotate_local_kek));
+    conformance_wrapper!(cached => WrapperBackend::new(cached_keys).with_rotation(rotate_local_kek));
+    conformance_wrapper!(branch => WrapperBackend::new(branch_keys).with_rotation(rotate_local_kek));
+    conformance_wrapper!(keyring => WrapperBackend::new(keyring).with_rotation(rotate_local_kek));
 }
 
 mod secrets {
@@ -31,6 +38,7 @@ mod secrets {
     conformance_secrets!(memory => SecretsBackend::volatile(|dir, clock| envelope(memory_records, dir, clock)));
     conformance_secrets!(sled => SecretsBackend::persistent(|dir, clock| envelope(sled_records, dir, clock)));
     conformance_secrets!(redb => SecretsBackend::persistent(|dir, clock| envelope(redb_records, dir, clock)));
+    conformance_secrets!(keyring => SecretsBackend::volatile(under_a_keyring));
     conformance_secrets!(cached => SecretsBackend::volatile(cached));
 }
 
@@ -51,6 +59,23 @@ fn local_kek(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
     Ok(Arc::new(embedded::kek(path)?))
 }
 
+fn cached_keys(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
+    let (options, clock) = (KeyCacheOptions::default(), SystemClock::shared());
+    Ok(Arc::new(CachedKeys::new(local_kek(path)?, options, clock)))
+}
+
+fn branch_keys(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
+    let (options, clock) = (BranchOptions::default(), SystemClock::shared());
+    Ok(Arc::new(BranchKeys::new(local_kek(path)?, options, clock)))
+}
+
+/// The KEK at `path`, and two others to fall back on.
+fn keyring(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
+    let spare = branch_keys(&path.with_extension("spare"))?;
+    let members = vec![local_kek(path)?, spare, cached_keys(&path.with_extension("glass"))?];
+    Ok(Arc::new(Keyring::new(members, 2)?))
+}
+
 fn rotate_local_kek(path: &Path) -> Result<()> {
     embedded::kek(path)?.rotate().map(drop)
 }
@@ -61,10 +86,21 @@ fn envelope(
     dir: &Path,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn SecretStore>> {
-    let wrapper = local_kek(&dir.with_extension("kek"))?;
+    under(local_kek(&dir.with_extension("kek"))?, records(dir)?, clock)
+}
+
+fn under_a_keyring(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> {
+    under(keyring(&dir.with_extension("kek"))?, memory_records(dir)?, clock)
+}
+
+fn under(
+    wrapper: Arc<dyn KeyWrapper>,
+    records: Arc<dyn RecordStore>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn SecretStore>> {
     let options =
         EnvelopeOptions { recovery_window: RECOVERY_WINDOW, ..EnvelopeOptions::default() };
-    let store = block_on(embedded::envelope(records(dir)?, wrapper, options))?;
+    let store = block_on(embedded::envelope(records, wrapper, options))?;
     Ok(Arc::new(store.with_clock(clock)))
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn secret(message: v1::GetResponse) -> Result<Secret> {
     let value = keep(message.value)?;
     let info = info(&message.version, message.kind, message.created)?;
     let age = message.age.map(from_duration).unwrap_or_default();
-    let VersionInfo { version, kind, created } = info;
+    let VersionInfo { version, kind, created, .. } = info;
     Ok(Secret { value, kind, version, created, age, stale: message.stale })
 }
 
@@ -50,11 +50,11 @@ pub(crate) fn info(
     kind: i32,
     created: Option<prost_types::Timestamp>,
 ) -> Result<VersionInfo> {
-    Ok(VersionInfo {
-        version: answered(version)?,
-        kind: kind_from_wire(kind, Kind::Text)?,
-        created: from_timestamp(created.ok_or_else(|| nonsense("a time is missing"))?),
-    })
+    Ok(VersionInfo::new(
+        answered(version)?,
+        kind_from_wire(kind, Kind::Text)?,
+        from_timestamp(created.ok_or_else(|| nonsense("a time is missing"))?),
+    ))
 }
 
 /// A version that the sidecar gave.

@@ -178,7 +178,7 @@ fn downloaded(start: &v1::DownloadStart) -> Result<Downloaded> {
     let length = start.length;
     let age = start.age.map(from_duration).unwrap_or_default();
     let info = convert::info(&start.version, start.kind, start.created)?;
-    let VersionInfo { version, kind, created } = info;
+    let VersionInfo { version, kind, created, .. } = info;
     Ok(Downloaded { version, kind, created, length, age, stale: start.stale })
 }
 

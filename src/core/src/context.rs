@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::name::{SecretName, push_text};
+use crate::name::{Scope, SecretName, push_text};
 use crate::secret::{Kind, Version};
 
 /// The format that this build writes.
@@ -27,6 +27,18 @@ enum Purpose {
     Secret { name: SecretName, version: Version, kind: Kind },
     Internal { account: String, label: &'static str },
     Caller(CallerContext),
+    Branch { scope: Scope, id: [u8; 16] },
+}
+
+impl Purpose {
+    fn scope(&self) -> Option<&Scope> {
+        match self {
+            Self::Secret { name, .. } => Some(name.scope()),
+            Self::Caller(context) => Some(context.name.scope()),
+            Self::Branch { scope, .. } => Some(scope),
+            Self::Internal { .. } => None,
+        }
+    }
 }
 
 /// Whom a sealed value belongs to that its caller keeps: a name, which rules
@@ -137,6 +149,24 @@ impl EncryptionContext {
         Self { encoded, purpose: Purpose::Caller(context.clone()) }
     }
 
+    /// The context of the branch key `id` of a scope.
+    pub(crate) fn branch(scope: &Scope, id: &[u8; 16]) -> Self {
+        let mut encoded = vec![FORMAT_VERSION, 4];
+        scope.encode_into(&mut encoded);
+        encoded.extend_from_slice(id);
+        Self { encoded, purpose: Purpose::Branch { scope: scope.clone(), id: *id } }
+    }
+
+    /// The scope of the secret or sealed value that this is about; what the
+    /// engine keeps for itself has none.
+    #[must_use]
+    pub fn scope(&self) -> Option<&Scope> {
+        match &self.purpose {
+            Purpose::Branch { .. } => None,
+            purpose => purpose.scope(),
+        }
+    }
+
     /// The canonical, injective encoding; `FORMAT.md` defines it to the byte.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -149,15 +179,14 @@ impl EncryptionContext {
     #[must_use]
     pub fn pairs(&self) -> Vec<(Cow<'static, str>, String)> {
         let mut pairs = vec![("strongroom:format".into(), FORMAT_VERSION.to_string())];
-        let mut push_name = |name: &SecretName| {
+        if let Some(scope) = self.purpose.scope() {
             let levels = ["strongroom:account", "strongroom:org", "strongroom:project"];
-            let ids = name.scope().identifiers().map(str::to_owned);
+            let ids = scope.identifiers().map(str::to_owned);
             pairs.extend(levels.map(Cow::Borrowed).into_iter().zip(ids));
-            pairs.push(("strongroom:name".into(), name.id().to_owned()));
-        };
+        }
         match &self.purpose {
             Purpose::Secret { name, version, kind } => {
-                push_name(name);
+                pairs.push(("strongroom:name".into(), name.id().to_owned()));
                 pairs.push(("strongroom:version".into(), version.to_string()));
                 pairs.push(("strongroom:kind".into(), kind.as_str().to_owned()));
             }
@@ -166,11 +195,15 @@ impl EncryptionContext {
                 pairs.push(("strongroom:internal".into(), (*label).to_owned()));
             }
             Purpose::Caller(context) => {
-                push_name(&context.name);
+                pairs.push(("strongroom:name".into(), context.name.id().to_owned()));
                 let prefixed = |(key, value): (&String, &String)| {
                     (Cow::Owned(format!("caller:{key}")), value.clone())
                 };
                 pairs.extend(context.pairs.iter().map(prefixed));
+            }
+            Purpose::Branch { id, .. } => {
+                let id = u128::from_be_bytes(*id);
+                pairs.push(("strongroom:branch".into(), format!("{id:032x}")));
             }
         }
         pairs

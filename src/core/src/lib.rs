@@ -32,4 +32,4 @@ pub use secret::{Kind, Listing, Secret, Version, VersionInfo};
 pub use store::{Capabilities, Expect, Page, PageRequest, PutOptions, SecretStore, Select};
 pub use strongroom_guard as guard;
 pub use strongroom_guard::SecretBytes;
-pub use wrapper::{Dek, KeyWrapper, WrappedDek};
+pub use wrapper::{BranchKeys, CachedKeys, Dek, KeyWrapper, Keyring, WrappedDek};

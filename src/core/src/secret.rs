@@ -11,6 +11,7 @@ use strongroom_guard::SecretBytes;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::name::SecretName;
+use crate::wrapper::MissingWrap;
 
 /// What a secret's bytes are. The number is part of the record format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -126,6 +127,18 @@ pub struct VersionInfo {
     pub kind: Kind,
     /// When it was written.
     pub created: Timestamp,
+    /// Of a version that was just written: the KEKs that should protect it and
+    /// could not be had. It is readable through the others; a rewrap adds these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_keks: Vec<MissingWrap>,
+}
+
+impl VersionInfo {
+    /// A version under every KEK that it should be under.
+    #[must_use]
+    pub fn new(version: Version, kind: Kind, created: Timestamp) -> Self {
+        Self { version, kind, created, missing_keks: Vec::new() }
+    }
 }
 
 /// What is told about a secret without its value.

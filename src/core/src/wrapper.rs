@@ -7,9 +7,23 @@ use std::fmt;
 use async_trait::async_trait;
 use strongroom_guard::SecretBytes;
 
+pub use self::branch::{BRANCH_PREFIX, BranchKeys, BranchOptions};
+pub use self::cached::{CachedKeys, KeyCacheOptions, KeyCacheStats};
+pub use self::keyring::Keyring;
+pub use self::wraps::{KekState, KekVersion, MissingWrap, Wraps};
+#[cfg(test)]
+use self::wraps::are_current;
+pub(crate) use self::wraps::base_kek;
 use crate::context::EncryptionContext;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::random;
+
+mod branch;
+mod cached;
+mod keyring;
+#[cfg(test)]
+mod tests;
+mod wraps;
 
 /// The size of every DEK in bytes: a 256-bit key, whatever the suite.
 pub const DEK_BYTES: usize = 32;
@@ -34,6 +48,11 @@ impl Dek {
         } else {
             Err(Error::tampered(format!("an unwrapped DEK has {} bytes instead of 32", key.len())))
         }
+    }
+
+    /// The same key once more, for whoever has two uses for it.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        Ok(Self(self.0.try_clone()?))
     }
 
     /// The key's bytes.
@@ -87,7 +106,10 @@ impl fmt::Debug for WrappedDek<'_> {
 ///   memory.
 /// - Rotation is the KMS's: after it, `wrap` uses the new version,
 ///   `current_version` names it, and `unwrap` still opens what older ones
-///   wrapped.
+///   wrapped. `rotate` asks for it where the KMS lets us.
+/// - A wrapper of one KEK implements the methods for one wrapped DEK. Those for
+///   all wraps of a record follow from them; only what puts several KEKs
+///   together, such as [`Keyring`], has its own.
 ///
 /// # Errors
 /// - `KeyUnavailable`: the KEK, or the version that wrapped, is unknown,
@@ -126,10 +148,85 @@ pub trait KeyWrapper: Send + Sync + fmt::Debug {
         self.wrap(&dek, context).await
     }
 
-    /// The KEK version that `wrap` uses now.
+    /// The KEK version that `wrap` uses now. It is asked often: a wrapper of a
+    /// KMS behind a network answers from what it learnt a short while ago.
     async fn current_version(&self) -> Result<String>;
 
     /// Proves that the KEK can be used, by using it where that costs nothing
     /// that lasts.
     async fn check(&self) -> Result<()>;
+
+    /// Makes a new version of this KEK, uses it from now on, and returns it.
+    /// `Unsupported` where only the KMS itself rotates.
+    async fn rotate(&self, kek: &str) -> Result<String> {
+        let _ = kek;
+        Err(Error::unsupported(format!(
+            "{} is rotated by its KMS: do it there, and rewrap here",
+            self.identity()
+        )))
+    }
+
+    /// The versions that this KEK has, oldest first, as far as the KMS tells.
+    async fn versions(&self, kek: &str) -> Result<Vec<KekVersion>> {
+        let _ = kek;
+        let version = self.current_version().await?;
+        Ok(vec![KekVersion { version, created: None, is_current: true }])
+    }
+
+    /// Destroys a version of this KEK: what only it wrapped is lost. Whoever
+    /// calls this has seen that no record uses it. `Conflict` for the current
+    /// version, `Unsupported` where that is done in the KMS.
+    async fn destroy_version(&self, kek: &str, version: &str) -> Result<()> {
+        let _ = (kek, version);
+        Err(Error::unsupported(format!("versions of {} are destroyed in its KMS", self.identity())))
+    }
+
+    /// Whether this wrapper unwraps what `kek` wrapped.
+    fn knows(&self, kek: &str) -> bool {
+        kek == self.identity()
+    }
+
+    /// The KEKs that a record is wrapped under, the preferred one first.
+    async fn keks(&self) -> Result<Vec<KekState>> {
+        let current = Some(self.current_version().await?);
+        Ok(vec![KekState { identity: self.identity().to_owned(), current }])
+    }
+
+    /// Makes a fresh DEK and wraps it under every KEK.
+    async fn generate_all(&self, context: &EncryptionContext) -> Result<(Dek, Wraps)> {
+        let (dek, wrapped) = self.generate(context).await?;
+        Ok((dek, Wraps::of(wrapped)))
+    }
+
+    /// Unwraps the DEK of a record: the wraps are tried in order, and the first
+    /// one's error is returned when none can be had. A wrap that was altered
+    /// stays an alarm even if another opens.
+    async fn unwrap_any(
+        &self,
+        wraps: &[WrappedDek<'_>],
+        context: &EncryptionContext,
+    ) -> Result<Dek> {
+        let mut first_error = None;
+        for wrapped in wraps {
+            match self.unwrap(wrapped, context).await {
+                Ok(dek) => return Ok(dek),
+                Err(error) if error.kind() == ErrorKind::Tampered => return Err(error),
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| Error::tampered("the record holds no wrapped DEK")))
+    }
+
+    /// Wraps a record's DEK anew, under the current version of every KEK.
+    async fn rewrap_all(
+        &self,
+        wraps: &[WrappedDek<'_>],
+        context: &EncryptionContext,
+    ) -> Result<Wraps> {
+        if let Some(known) = wraps.iter().find(|wrapped| self.knows(&wrapped.kek)) {
+            return Ok(Wraps::of(self.rewrap(known, context).await?));
+        }
+        let dek = self.unwrap_any(wraps, context).await?;
+        Ok(Wraps::of(self.wrap(&dek, context).await?))
+    }
 }

@@ -61,7 +61,7 @@ pub(super) fn version_info(prefix: &[u8], key: &[u8], bytes: &[u8]) -> Result<Ve
     let number = key.strip_prefix(prefix).and_then(|number| number.try_into().ok());
     let number = number.map(u64::from_be_bytes).ok_or_else(misplaced)?;
     let header = *Record::parse(bytes)?.header();
-    Ok(VersionInfo { version: version(number)?, kind: header.kind, created: header.created })
+    Ok(VersionInfo::new(version(number)?, header.kind, header.created))
 }
 
 pub(super) fn listing(

@@ -13,7 +13,7 @@ use crate::context::{EncryptionContext, FORMAT_VERSION};
 use crate::error::{Error, Result};
 use crate::record::{Batch, Precondition, RecordStore};
 use crate::secret::Kind;
-use crate::wrapper::KeyWrapper;
+use crate::wrapper::{KeyWrapper, base_kek};
 
 const LABEL: &str = "store-identity";
 const MAC_LABEL: &[u8] = b"strongroom identity v1";
@@ -47,7 +47,7 @@ impl Identity {
         let claims = Claims {
             format: FORMAT_VERSION,
             account: account.to_owned(),
-            kek: wrapper.identity().to_owned(),
+            kek: base_kek(wrapper.identity()).to_owned(),
             created: now,
         };
         let claims = serde_json::to_vec(&claims)
@@ -56,13 +56,13 @@ impl Identity {
         crate::random::fill(store_key.expose_mut())?;
         let header = Header { suite: Suite::default(), kind: Kind::File, created: now };
         let context = EncryptionContext::internal(account, LABEL);
-        let (record, _) = seal(wrapper, &context, &header, store_key.expose()).await?;
+        let record = seal(wrapper, &context, &header, store_key.expose()).await?;
 
         let mut value = Vec::new();
         value.extend_from_slice(&(claims.len() as u16).to_le_bytes());
         value.extend_from_slice(&claims);
         value.extend_from_slice(&mac(&store_key, &claims)?.finalize().into_bytes());
-        value.extend_from_slice(&record);
+        value.extend_from_slice(&record.bytes);
         let batch = Batch::new()
             .require(keys::IDENTITY.to_vec(), Precondition::Absent)
             .write(keys::IDENTITY.to_vec(), value);
@@ -86,7 +86,7 @@ impl Identity {
         let Some(stored) = records.get(keys::IDENTITY).await? else { return Ok(None) };
         let (claims_bytes, expected_mac, record) = split(&stored.value).ok_or_else(damaged)?;
         let claims: Claims = serde_json::from_slice(claims_bytes).map_err(|_| damaged())?;
-        claims.compare(wrapper.identity(), account)?;
+        claims.compare(wrapper, account)?;
         let context = EncryptionContext::internal(account, LABEL);
         let store_key = Record::parse(record)?.open(wrapper, &context).await?;
         mac(&store_key, claims_bytes)?.verify_slice(expected_mac).map_err(|_| damaged())?;
@@ -101,7 +101,7 @@ impl Identity {
 }
 
 impl Claims {
-    fn compare(&self, kek: &str, account: &str) -> Result<()> {
+    fn compare(&self, wrapper: &dyn KeyWrapper, account: &str) -> Result<()> {
         let differs = |what: &str, stored: &str, configured: &str| {
             Err(Error::configuration(format!(
                 "the store was made for {what} {stored}, and the configuration says {configured}: \
@@ -118,8 +118,8 @@ impl Claims {
         if self.account != account {
             return differs("account", &self.account, account);
         }
-        if self.kek != kek {
-            return differs("KEK", &self.kek, kek);
+        if !wrapper.knows(&self.kek) {
+            return differs("KEK", &self.kek, base_kek(wrapper.identity()));
         }
         Ok(())
     }

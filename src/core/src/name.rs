@@ -208,6 +208,30 @@ impl SecretName {
     }
 }
 
+impl SecretName {
+    /// Reads what [`encode_into`](Self::encode_into) wrote, and gives what
+    /// follows it; `None` for anything else.
+    pub(crate) fn decode(encoded: &[u8]) -> Option<(Self, &[u8])> {
+        let (&depth, mut rest) = encoded.split_first()?;
+        let mut scope = Scope::account(take_text(&mut rest)?).ok()?;
+        if depth > 1 {
+            scope = scope.org(take_text(&mut rest)?).ok()?;
+        }
+        if depth > 2 {
+            scope = scope.project(take_text(&mut rest)?).ok()?;
+        }
+        let name = Self::new(scope, take_text(&mut rest)?).ok()?;
+        (1..=3).contains(&depth).then_some((name, rest))
+    }
+}
+
+fn take_text<'a>(encoded: &mut &'a [u8]) -> Option<&'a str> {
+    let (length, rest) = encoded.split_first_chunk::<2>()?;
+    let (text, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    *encoded = rest;
+    std::str::from_utf8(text).ok()
+}
+
 impl fmt::Display for SecretName {
     /// As it is written in its own scope: `account.NAME`, `org.NAME`, `NAME`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

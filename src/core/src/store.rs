@@ -11,6 +11,7 @@ use crate::context::CallerContext;
 use crate::error::{Error, Result};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Kind, Listing, Secret, Version, VersionInfo};
+use crate::upkeep::Upkeep;
 
 /// What a store can do. Callers and tests follow this, never a store's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -186,6 +187,12 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
         let _ = sealed;
         Err(unsupported(self.describe(), "open", context.name()))
+    }
+
+    /// What keeps the keys of this store young; `None` for a store that has none
+    /// of ours.
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        None
     }
 
     /// Proves that the store, and the KMS behind it, can be used. Returns what

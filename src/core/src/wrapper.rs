@@ -11,9 +11,7 @@ pub use self::branch::{BRANCH_PREFIX, BranchKeys, BranchOptions};
 pub use self::cached::{CachedKeys, KeyCacheOptions, KeyCacheStats};
 pub use self::keyring::Keyring;
 pub use self::wraps::{KekState, KekVersion, MissingWrap, Wraps};
-#[cfg(test)]
-use self::wraps::are_current;
-pub(crate) use self::wraps::base_kek;
+pub(crate) use self::wraps::{are_current, base_kek};
 use crate::context::EncryptionContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::random;

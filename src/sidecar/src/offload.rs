@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use strongroom::cache::Spawn;
 use strongroom::{
     CallerContext, Capabilities, Error, Listing, Page, PageRequest, PutOptions, Result, Scope,
-    Secret, SecretBytes, SecretName, SecretStore, Select, Version, VersionInfo,
+    Secret, SecretBytes, SecretName, SecretStore, Select, Upkeep, Version, VersionInfo,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -144,6 +144,10 @@ impl SecretStore for Offload {
 
     async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
         self.inner.open(context, sealed).await
+    }
+
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        self.inner.upkeep()
     }
 
     async fn check(&self) -> Result<Vec<String>> {

@@ -7,7 +7,7 @@ use strongroom_core::wrapper::DEK_BYTES;
 use strongroom_core::{
     Batch, CallerContext, Capabilities, Dek, EncryptionContext, KeyWrapper, Listing, Page,
     PageLimit, PageRequest, PutOptions, RecordPage, RecordStore, Result, Scope, Secret,
-    SecretBytes, SecretName, SecretStore, Select, Stored, Version, VersionInfo, WrappedDek,
+    SecretBytes, SecretName, SecretStore, Select, Stored, Upkeep, Version, VersionInfo, WrappedDek,
 };
 
 use super::{Faults, Spoil, spoil_bytes};
@@ -236,6 +236,10 @@ impl SecretStore for FaultyStore {
 
     async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
         self.faults.around("open", self.inner.open(context, sealed), spoil_value).await
+    }
+
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        self.inner.upkeep()
     }
 
     async fn check(&self) -> Result<Vec<String>> {

@@ -47,6 +47,7 @@ use crate::error::Result;
 use crate::name::{Scope, SecretName};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
 use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
+use crate::upkeep::Upkeep;
 
 /// A secret store that remembers what another one answered; see the
 /// [module](self).
@@ -204,6 +205,10 @@ impl SecretStore for CachedStore {
 
     async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
         self.core.inner.open(context, sealed).await
+    }
+
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        self.core.inner.upkeep()
     }
 
     async fn check(&self) -> Result<Vec<String>> {

@@ -177,6 +177,16 @@ impl<'a> Record<'a> {
         std::iter::from_fn(move || rest.wrap().ok())
     }
 
+    /// The same record with other wraps: header, payload and commitment stay to
+    /// the byte.
+    pub fn with_wraps(&self, wraps: &[WrappedDek<'_>]) -> Result<Vec<u8>> {
+        let mut out = begin_record(&self.header, wraps, TAIL_BYTES + self.ciphertext.len())?;
+        for part in [&self.nonce[..], self.ciphertext, self.tag, self.commitment] {
+            out.extend_from_slice(part);
+        }
+        Ok(out)
+    }
+
     /// The size of the payload, in bytes.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

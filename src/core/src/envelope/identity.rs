@@ -13,7 +13,7 @@ use crate::context::{EncryptionContext, FORMAT_VERSION};
 use crate::error::{Error, Result};
 use crate::record::{Batch, Precondition, RecordStore};
 use crate::secret::Kind;
-use crate::wrapper::{KeyWrapper, base_kek};
+use crate::wrapper::{KekState, KeyWrapper, are_current, base_kek};
 
 const LABEL: &str = "store-identity";
 const MAC_LABEL: &[u8] = b"strongroom identity v1";
@@ -50,19 +50,13 @@ impl Identity {
             kek: base_kek(wrapper.identity()).to_owned(),
             created: now,
         };
-        let claims = serde_json::to_vec(&claims)
-            .map_err(|e| Error::internal("the store's identity has no JSON").with_source(e))?;
         let mut store_key = SecretBytes::zeroed(32)?;
         crate::random::fill(store_key.expose_mut())?;
         let header = Header { suite: Suite::default(), kind: Kind::File, created: now };
         let context = EncryptionContext::internal(account, LABEL);
         let record = seal(wrapper, &context, &header, store_key.expose()).await?;
 
-        let mut value = Vec::new();
-        value.extend_from_slice(&(claims.len() as u16).to_le_bytes());
-        value.extend_from_slice(&claims);
-        value.extend_from_slice(&mac(&store_key, &claims)?.finalize().into_bytes());
-        value.extend_from_slice(&record.bytes);
+        let value = encode(&claims, &store_key, &record.bytes)?;
         let batch = Batch::new()
             .require(keys::IDENTITY.to_vec(), Precondition::Absent)
             .write(keys::IDENTITY.to_vec(), value);
@@ -86,11 +80,56 @@ impl Identity {
         let Some(stored) = records.get(keys::IDENTITY).await? else { return Ok(None) };
         let (claims_bytes, expected_mac, record) = split(&stored.value).ok_or_else(damaged)?;
         let claims: Claims = serde_json::from_slice(claims_bytes).map_err(|_| damaged())?;
-        claims.compare(wrapper, account)?;
+        let record = Record::parse(record)?;
+        let known = record.wraps().any(|wrapped| wrapper.knows(&wrapped.kek));
+        claims.compare(known, wrapper.identity(), account)?;
         let context = EncryptionContext::internal(account, LABEL);
-        let store_key = Record::parse(record)?.open(wrapper, &context).await?;
+        let store_key = record.open(wrapper, &context).await?;
         mac(&store_key, claims_bytes)?.verify_slice(expected_mac).map_err(|_| damaged())?;
         Self::from_key(&store_key).map(Some)
+    }
+
+    /// Wraps the store key anew where its wraps are not current, and names the
+    /// preferred KEK as the one that the store is under.
+    pub(super) async fn rewrap(
+        records: &dyn RecordStore,
+        wrapper: &dyn KeyWrapper,
+        account: &str,
+        keks: &[KekState],
+    ) -> Result<()> {
+        let Some(stored) = records.get(keys::IDENTITY).await? else { return Err(damaged()) };
+        let (claims_bytes, expected_mac, record) = split(&stored.value).ok_or_else(damaged)?;
+        let mut claims: Claims = serde_json::from_slice(claims_bytes).map_err(|_| damaged())?;
+        let record = Record::parse(record)?;
+        // The store key stands in no scope, so that it has no branch key.
+        let direct = |kek: &KekState| KekState {
+            identity: base_kek(&kek.identity).to_owned(),
+            ..kek.clone()
+        };
+        let direct: Vec<_> = keks.iter().map(direct).collect();
+        let preferred = base_kek(wrapper.identity());
+        if are_current(record.wraps(), &direct) && claims.kek == preferred {
+            return Ok(());
+        }
+        let context = EncryptionContext::internal(account, LABEL);
+        let old: Vec<_> = record.wraps().collect();
+        let wraps = wrapper.rewrap_all(&old, &context).await?;
+        let store_key = record.open(wrapper, &context).await?;
+        mac(&store_key, claims_bytes)?.verify_slice(expected_mac).map_err(|_| damaged())?;
+        preferred.clone_into(&mut claims.kek);
+        let value = encode(&claims, &store_key, &record.with_wraps(&wraps.deks)?)?;
+        let batch = Batch::new()
+            .require(keys::IDENTITY.to_vec(), Precondition::At(stored.revision))
+            .write(keys::IDENTITY.to_vec(), value);
+        records.commit(batch).await
+    }
+
+    /// The KEKs and their versions that the store key is wrapped under.
+    pub(super) async fn keks(records: &dyn RecordStore) -> Result<Vec<(String, String)>> {
+        let Some(stored) = records.get(keys::IDENTITY).await? else { return Err(damaged()) };
+        let (_, _, record) = split(&stored.value).ok_or_else(damaged)?;
+        let wraps = Record::parse(record)?.wraps();
+        Ok(wraps.map(|one| (one.kek.into_owned(), one.kek_version.into_owned())).collect())
     }
 
     fn from_key(store_key: &SecretBytes) -> Result<Self> {
@@ -101,7 +140,7 @@ impl Identity {
 }
 
 impl Claims {
-    fn compare(&self, wrapper: &dyn KeyWrapper, account: &str) -> Result<()> {
+    fn compare(&self, is_known: bool, kek: &str, account: &str) -> Result<()> {
         let differs = |what: &str, stored: &str, configured: &str| {
             Err(Error::configuration(format!(
                 "the store was made for {what} {stored}, and the configuration says {configured}: \
@@ -118,11 +157,22 @@ impl Claims {
         if self.account != account {
             return differs("account", &self.account, account);
         }
-        if !wrapper.knows(&self.kek) {
-            return differs("KEK", &self.kek, base_kek(wrapper.identity()));
+        if !is_known {
+            return differs("KEK", &self.kek, base_kek(kek));
         }
         Ok(())
     }
+}
+
+fn encode(claims: &Claims, store_key: &SecretBytes, record: &[u8]) -> Result<Vec<u8>> {
+    let claims = serde_json::to_vec(claims)
+        .map_err(|e| Error::internal("the store's identity has no JSON").with_source(e))?;
+    let mut value = Vec::new();
+    value.extend_from_slice(&(claims.len() as u16).to_le_bytes());
+    value.extend_from_slice(&claims);
+    value.extend_from_slice(&mac(store_key, &claims)?.finalize().into_bytes());
+    value.extend_from_slice(record);
+    Ok(value)
 }
 
 fn split(value: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {

@@ -1,10 +1,17 @@
 //! Where things stand in a record store: three ranges of keys, each name in its
 //! unambiguous encoding, so that one scope's range never holds another's.
 
+use crate::error::{Error, Result};
 use crate::name::{Scope, SecretName};
 
 /// The one entry that tells what the store is.
 pub(super) const IDENTITY: &[u8] = b"\0identity";
+
+/// What every record of a version begins with.
+pub(super) const ALL_VERSIONS: &[u8] = &[VERSIONS];
+
+/// Where a re-encryption that has not ended is.
+pub(super) const REENCRYPT_JOB: &[u8] = b"\x04reencrypt";
 
 const HEADS: u8 = 1;
 const VERSIONS: u8 = 2;
@@ -37,4 +44,35 @@ pub(super) fn version(name: &SecretName, number: u64) -> Vec<u8> {
     let mut key = versions(name);
     key.extend_from_slice(&number.to_be_bytes());
     key
+}
+
+/// Whose record stands under a key of [`ALL_VERSIONS`].
+pub(super) fn parse_version(key: &[u8]) -> Result<(SecretName, u64)> {
+    let parse = || {
+        let encoded = key.strip_prefix(ALL_VERSIONS)?;
+        let (name, number) = SecretName::decode(encoded)?;
+        Some((name, u64::from_be_bytes(number.try_into().ok()?)))
+    };
+    parse().ok_or_else(|| Error::tampered("a record stands under a key that is not ours"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_version_is_read_back() {
+        for scope in ["a", "acme/ops", "acme/ops/web"] {
+            let name = SecretName::new(scope.parse().expect("valid"), "db.x").expect("valid");
+            let key = version(&name, 258);
+            assert_eq!(parse_version(&key).expect("ours"), (name, 258));
+            for cut in 0..key.len() {
+                assert!(parse_version(&key[..cut]).is_err(), "cut at {cut}");
+            }
+            assert!(parse_version(&[&key[..], b"x"].concat()).is_err());
+        }
+        for bad in [&b""[..], b"\x01\x01\x01\0a\x01\0b\0\0\0\0\0\0\0\x01", b"\x02\0", b"\x02\x04"] {
+            assert!(parse_version(bad).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 mod caller;
 mod read;
+mod upkeep;
 mod write;
 
 use std::hash::{BuildHasher, RandomState};
@@ -24,6 +25,7 @@ use crate::name::{Scope, SecretName};
 use crate::record::{RecordStore, Revision};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
 use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
+use crate::upkeep::Upkeep;
 use crate::wrapper::{Dek, KeyWrapper};
 
 /// Puts to one name wait for each other; names share this many locks.
@@ -65,6 +67,8 @@ pub struct EnvelopeStore {
     identity: Identity,
     description: String,
     write_locks: Box<[Mutex<()>]>,
+    /// Held by whoever rotates, rewraps or encrypts anew.
+    upkeep: Mutex<()>,
     hasher: RandomState,
 }
 
@@ -112,6 +116,7 @@ impl EnvelopeStore {
             identity,
             description,
             write_locks: (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect(),
+            upkeep: Mutex::new(()),
             hasher: RandomState::new(),
         })
     }
@@ -281,6 +286,10 @@ impl SecretStore for EnvelopeStore {
     async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
         let value = self.open_for_caller(context, sealed).await;
         value.map_err(self.place("open", context.name()))
+    }
+
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        Some(self)
     }
 
     async fn check(&self) -> Result<Vec<String>> {

@@ -274,16 +274,15 @@ impl KeyWrapper for Keyring {
         let mut first_error = None;
         for member in &self.members {
             let own = wraps.iter().find(|wrapped| member.knows(&wrapped.kek));
-            let answer = match own {
-                Some(wrapped) => member.rewrap(wrapped, context).await,
-                None => {
-                    if dek.is_none() {
-                        dek = Some(self.unwrap_any(wraps, context).await?);
-                    }
-                    match &dek {
-                        Some(dek) => member.wrap(dek, context).await,
-                        None => Err(no_wrap()),
-                    }
+            let answer = if let Some(wrapped) = own {
+                renewed(&**member, wrapped, context).await
+            } else {
+                if dek.is_none() {
+                    dek = Some(self.unwrap_any(wraps, context).await?);
+                }
+                match &dek {
+                    Some(dek) => member.wrap(dek, context).await,
+                    None => Err(no_wrap()),
                 }
             };
             match answer {
@@ -303,6 +302,18 @@ impl KeyWrapper for Keyring {
     }
 }
 
+/// The wrap itself if it is current, else what the KMS makes of it.
+async fn renewed(
+    member: &dyn KeyWrapper,
+    wrapped: &WrappedDek<'_>,
+    context: &EncryptionContext,
+) -> Result<WrappedDek<'static>> {
+    if wrapped.kek == member.identity() && wrapped.kek_version == member.current_version().await? {
+        return Ok(wrapped.clone().into_owned());
+    }
+    member.rewrap(wrapped, context).await
+}
+
 fn no_answer() -> Error {
     Error::unavailable("the KMS has not answered in time, and others have")
 }
@@ -316,6 +327,6 @@ impl fmt::Debug for Keyring {
         f.debug_struct("Keyring")
             .field("members", &self.members)
             .field("quorum", &self.quorum)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -306,7 +306,7 @@ fn a_branch_key_ends_with_its_age_its_uses_and_its_keks_version() {
     assert_eq!(wrap().kek_version, "1", "nobody has looked yet");
     clock.advance(check);
     assert_eq!(wrap().kek_version, "2", "the KMS has rotated");
-    let version = block_on(keys.rotate(&keys.identity().to_owned())).expect("rotated");
+    let version = block_on(keys.rotate(keys.identity())).expect("rotated");
     assert_eq!(wrap().kek_version, version, "our own rotation is noticed at once");
 }
 
@@ -427,9 +427,10 @@ fn a_member_that_does_not_answer_holds_up_neither_writes_nor_reads_for_ever() {
 
 #[test]
 fn an_altered_wrap_is_an_alarm_even_where_another_opens() {
-    let Three { keyring, .. } = three(3);
+    let Three { members, keyring, .. } = three(3);
     let (_, mut wraps) = block_on(keyring.generate_all(&context("a"))).expect("generated");
     wraps.deks[0].bytes.to_mut()[20] ^= 1;
+    members[0].turn();
     let answer = block_on(keyring.unwrap_any(&wraps.deks, &context("a")));
     assert_eq!(kind(answer), Some(ErrorKind::Tampered));
     let answer = block_on(keyring.rewrap_all(&wraps.deks, &context("a")));

@@ -312,3 +312,42 @@ fn nothing_is_wrapped_that_only_this_process_could_unwrap() {
     block_on(kek.check()).unwrap();
     wrap(&kek);
 }
+
+// === age and destruction ===
+
+#[test]
+fn a_version_that_is_old_makes_way_at_the_next_wrap() {
+    let clock = ManualClock::new(Timestamp(1_000));
+    let mut options = Options::default();
+    options.rotate_after = Some(Duration::from_hours(24));
+    options.clock = Arc::new(clock.clone());
+    let (_directory, _, [kek, other]) = two(&options);
+    assert_eq!(wrap(&kek).1.kek_version, "1");
+    clock.advance(Duration::from_hours(24) - Duration::from_millis(1));
+    assert_eq!(wrap(&kek).1.kek_version, "1");
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(wrap(&kek).1.kek_version, "2");
+    // Who shares the file rotates no second time.
+    assert_eq!(wrap(&other).1.kek_version, "2");
+    assert_eq!(wrap(&kek).1.kek_version, "2");
+    assert_eq!(kek.versions().unwrap().len(), 2);
+}
+
+#[test]
+fn a_destroyed_version_unwraps_nothing_any_more_anywhere() {
+    let (_directory, path, [kek, other]) = two(&Options::default());
+    let first = wrap(&kek);
+    kek.rotate().unwrap();
+    let second = wrap(&kek);
+    assert_eq!(kind(kek.destroy(2)), ErrorKind::Conflict);
+    assert_eq!(kind(kek.destroy(3)), ErrorKind::NotFound);
+    kek.destroy(1).unwrap();
+    block_on(other.check()).unwrap();
+    for kek in [&kek, &other, &open(&path)] {
+        assert_eq!(kind(block_on(kek.unwrap(&first.1, &context("db")))), ErrorKind::KeyUnavailable);
+        assert!(opens(kek, &second));
+    }
+    // The other process writes the file: it brings nothing back.
+    assert_eq!(other.rotate().unwrap(), 3);
+    assert_eq!(numbers(&open(&path)), [2, 3]);
+}

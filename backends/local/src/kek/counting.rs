@@ -8,7 +8,7 @@ use std::time::Duration;
 use strongroom_core::{Error, Result};
 
 use super::file::{KeyFile, Stamp};
-use super::keyring::{KekVersion, Keyring, identity};
+use super::keyring::{Entry, KekVersion, Keyring, identity};
 use super::protection::Sealing;
 use super::{LocalKek, Options, format, in_file};
 
@@ -36,6 +36,17 @@ impl Disk {
     fn sealing(&self) -> MutexGuard<'_, Sealing> {
         self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When a change of the key file makes a new version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rotate {
+    /// When the current one makes no more wraps.
+    WhenUsedUp,
+    /// Also when it is too old.
+    IfDue,
+    /// In any case.
+    Now,
 }
 
 pub(super) struct State {
@@ -80,6 +91,9 @@ impl LocalKek {
     /// The current version, with one wrap of it counted.
     pub(super) fn take(&self) -> Result<Arc<KekVersion>> {
         self.look()?;
+        if self.is_due() {
+            self.change(&mut self.writer(), Rotate::IfDue)?;
+        }
         loop {
             if let Some(version) = self.state().take() {
                 return Ok(version);
@@ -89,13 +103,30 @@ impl LocalKek {
             if let Some(version) = self.state().take() {
                 return Ok(version);
             }
-            self.change(&mut next_reservation, false)?;
+            self.change(&mut next_reservation, Rotate::WhenUsedUp)?;
         }
     }
 
     pub(super) fn add_version(&self) -> Result<u32> {
         let mut next_reservation = self.writer();
-        self.change(&mut next_reservation, true)
+        self.change(&mut next_reservation, Rotate::Now)
+    }
+
+    pub(super) fn remove_version(&self, number: u32) -> Result<()> {
+        self.rewrite(&mut self.writer(), None, |keyring| {
+            keyring.remove(number)?;
+            Ok(0)
+        })
+    }
+
+    /// Whether the current version is as old as it may become.
+    fn is_due(&self) -> bool {
+        self.is_old(&self.state().current)
+    }
+
+    fn is_old(&self, version: &KekVersion) -> bool {
+        let age = self.options.clock.now().since(version.created);
+        self.options.rotate_after.is_some_and(|limit| age >= limit)
     }
 
     pub(super) fn current_number(&self) -> u32 {
@@ -150,7 +181,8 @@ impl LocalKek {
         let merged = state.keyring.merged(&on_disk).map_err(|e| in_file(&disk.file, &e))?;
         // Where the file was set back and lacks a version that we hold, nothing
         // is left to wrap with, so that the next wrap writes it back first.
-        let complete = on_disk.entries().len() == merged.entries().len();
+        let on_disk_too = |entry: &Entry| on_disk.get(entry.version.number).is_some();
+        let complete = merged.entries().iter().all(on_disk_too);
         let same = merged.current().version.number == state.current.number;
         let left = if same && complete { state.left.load(Ordering::Relaxed) } else { 0 };
         *state = State::new(merged, left, Some(stamp));
@@ -159,12 +191,14 @@ impl LocalKek {
 
     /// Reserves wraps, under a new version if `rotate` asks for one or none are
     /// left under the current, and returns the current version's number.
-    fn change(&self, next_reservation: &mut u64, rotate: bool) -> Result<u32> {
+    fn change(&self, next_reservation: &mut u64, rotate: Rotate) -> Result<u32> {
         let now = self.options.clock.now();
         let limit = self.options.max_wraps_per_version;
         let wanted = *next_reservation;
         self.rewrite(next_reservation, None, |keyring| {
-            if rotate {
+            // Another process may have rotated since this one looked.
+            let is_due = |keyring: &Keyring| self.is_old(&keyring.current().version);
+            if rotate == Rotate::Now || rotate == Rotate::IfDue && is_due(keyring) {
                 keyring.rotate(now)?;
             }
             let granted = keyring.reserve(wanted, limit);

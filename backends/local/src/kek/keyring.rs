@@ -1,5 +1,6 @@
-//! The KEK versions themselves: a list that only grows, and how many wraps each
-//! version has been given out for.
+//! The KEK versions themselves, and how many wraps each has been given out for.
+//! Numbers are given one after the other, so that one that is missing below the
+//! current one was destroyed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -91,6 +92,21 @@ impl Keyring {
         Ok(())
     }
 
+    /// Destroys a version.
+    pub(super) fn remove(&mut self, number: u32) -> Result<()> {
+        let found = self.entries.binary_search_by_key(&number, |entry| entry.version.number);
+        match found {
+            Ok(at) if at + 1 == self.entries.len() => Err(Error::conflict(format!(
+                "version {number} of the KEK is the current one: rotate it first"
+            ))),
+            Ok(at) => {
+                self.entries.remove(at);
+                Ok(())
+            }
+            Err(_) => Err(Error::not_found(format!("the KEK has no version {number}"))),
+        }
+    }
+
     /// Reserves up to `wanted` wraps under the current version, of which none
     /// may ever make more than `limit`. Returns how many were granted: none
     /// means that the version is used up.
@@ -102,8 +118,9 @@ impl Keyring {
     }
 
     /// What this process knows and what the key file says, together: every
-    /// version of either, and the larger reservation of both. A key file that
-    /// was set back to an older copy thereby loses no key that still wraps.
+    /// version of either that neither has destroyed, and the larger reservation
+    /// of both. A key file that was set back to an older copy thereby loses no
+    /// key that still wraps, and brings back none that was destroyed.
     ///
     /// One version number with two keys is an error: the file was set back and
     /// then rotated by somebody else. Choosing either key would lose the other.
@@ -116,6 +133,11 @@ impl Keyring {
             )));
         }
         let mut entries = self.entries.clone();
+        let (ours_end, file_end) = (self.current().version.number, file.current().version.number);
+        entries.retain(|ours| {
+            let number = ours.version.number;
+            number > file_end || file.get(number).is_some()
+        });
         for theirs in &file.entries {
             let number = theirs.version.number;
             match entries.binary_search_by_key(&number, |entry| entry.version.number) {
@@ -129,7 +151,8 @@ impl Keyring {
                          copy was put back and then rotated; restore the newest copy"
                     )));
                 }
-                Err(at) => entries.insert(at, theirs.clone()),
+                Err(at) if number > ours_end => entries.insert(at, theirs.clone()),
+                Err(_) => {}
             }
         }
         Ok(Self { id: self.id, entries })
@@ -234,6 +257,26 @@ mod tests {
             assert_eq!(merged.entries()[0].wraps_reserved, 10, "{case}");
             assert!(merged.get(2).unwrap().key == ours.get(2).unwrap().key, "{case}");
         }
+    }
+
+    #[test]
+    fn a_destroyed_version_comes_back_from_nobody() {
+        let mut ours = keyring();
+        ours.rotate(Timestamp(6)).unwrap();
+        let older = ours.clone();
+        ours.rotate(Timestamp(7)).unwrap();
+        let before = ours.clone();
+        assert_eq!(ours.remove(3).unwrap_err().kind(), ErrorKind::Conflict);
+        ours.remove(1).unwrap();
+        assert_eq!(ours.remove(1).unwrap_err().kind(), ErrorKind::NotFound);
+        for (one, other) in [(&ours, &before), (&before, &ours), (&ours, &older), (&older, &ours)] {
+            let merged = one.merged(other).unwrap();
+            let numbers: Vec<_> = merged.entries().iter().map(|one| one.version.number).collect();
+            assert_eq!(numbers, [2, 3]);
+        }
+        let mut list = vec![0; ours.encoded_bytes()];
+        ours.encode_into(&mut list);
+        assert!(Keyring::decode(*ours.id(), &list).unwrap().get(1).is_none());
     }
 
     #[test]

@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use strongroom_core::wrapper::KekVersion;
 use strongroom_core::{
     Clock, Dek, EncryptionContext, Error, KeyWrapper, Result, SystemClock, Timestamp, WrappedDek,
 };
@@ -63,6 +64,9 @@ pub struct Options {
     /// How soon a rotation by another process is noticed when wrapping. Each
     /// look costs one `stat`.
     pub refresh_interval: Duration,
+    /// How old a version may become before a wrap makes the next one; without
+    /// it, versions end by their wraps alone.
+    pub rotate_after: Option<Duration>,
     /// Dates new versions and paces the looks at the key file.
     pub clock: Arc<dyn Clock>,
 }
@@ -72,6 +76,7 @@ impl Default for Options {
         Self {
             max_wraps_per_version: MAX_WRAPS_PER_VERSION,
             refresh_interval: Duration::from_secs(1),
+            rotate_after: None,
             clock: SystemClock::shared(),
         }
     }
@@ -218,6 +223,16 @@ impl LocalKek {
         self.add_version()
     }
 
+    /// Destroys a version: what only it wrapped is lost, also where another
+    /// process has the key file open. Old copies of the file still hold it, and
+    /// so may the medium; put none of them back.
+    ///
+    /// # Errors
+    /// `Conflict` for the current version, `NotFound` for one that there is not.
+    pub fn destroy(&self, number: u32) -> Result<()> {
+        self.remove_version(number)
+    }
+
     /// Protects the key file otherwise from now on, for instance by a new
     /// passphrase. Other processes that have it open go on unwrapping, and must
     /// open it again before they wrap. Old copies of the file stay as they are:
@@ -267,12 +282,7 @@ impl KeyWrapper for LocalKek {
     }
 
     async fn unwrap(&self, wrapped: &WrappedDek<'_>, context: &EncryptionContext) -> Result<Dek> {
-        if wrapped.kek != self.identity {
-            return Err(Error::key_unavailable(format!(
-                "the DEK was wrapped by the KEK {}, and this is the KEK {}",
-                wrapped.kek, self.identity
-            )));
-        }
+        self.expect_own(&wrapped.kek)?;
         let version = self.version(&wrapped.kek_version)?;
         dek::unwrap(&version, &self.id, &wrapped.bytes, context.as_bytes())
     }
@@ -280,6 +290,29 @@ impl KeyWrapper for LocalKek {
     async fn current_version(&self) -> Result<String> {
         self.look()?;
         Ok(self.current_number().to_string())
+    }
+
+    async fn rotate(&self, kek: &str) -> Result<String> {
+        self.expect_own(kek)?;
+        Ok(Self::rotate(self)?.to_string())
+    }
+
+    async fn versions(&self, kek: &str) -> Result<Vec<KekVersion>> {
+        self.expect_own(kek)?;
+        let infos = Self::versions(self)?;
+        let current = self.current_number();
+        let version = |info: KekVersionInfo| KekVersion {
+            version: info.number.to_string(),
+            created: Some(info.created),
+            is_current: info.number == current,
+        };
+        Ok(infos.into_iter().map(version).collect())
+    }
+
+    async fn destroy_version(&self, kek: &str, version: &str) -> Result<()> {
+        self.expect_own(kek)?;
+        let number = self.version(version)?.number;
+        self.destroy(number)
     }
 
     /// Reads the key file again, wraps a random key and unwraps it. The one
@@ -297,6 +330,18 @@ impl KeyWrapper for LocalKek {
         } else {
             Err(Error::internal("the KEK unwraps another key than it wrapped"))
         }
+    }
+}
+
+impl LocalKek {
+    fn expect_own(&self, kek: &str) -> Result<()> {
+        if kek == self.identity {
+            return Ok(());
+        }
+        Err(Error::key_unavailable(format!(
+            "the KEK {kek} is meant, and this is the KEK {}",
+            self.identity
+        )))
     }
 }
 

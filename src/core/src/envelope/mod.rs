@@ -12,6 +12,7 @@ mod head;
 mod identity;
 mod keys;
 mod store;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 

@@ -22,7 +22,7 @@ fn seal_and_open(c: &mut Criterion) {
         let value = SecretBytes::copy_from(&vec![0x5a; size]).expect("guarded memory");
         let context = context();
         for suite in Suite::ALL {
-            let header = Header { suite, kind: Kind::Text, created: Timestamp(1) };
+            let header = Header::of_value(suite, Kind::Text, Timestamp(1));
             let seal_once = || block_on(seal(&kek, &context, &header, value.expose()));
             let (record, _) = seal_once().expect("sealed");
             let mut group = c.benchmark_group(format!("{label}/{}", suite.as_str()));

@@ -3,6 +3,7 @@
 //! answer leaves.
 
 mod batch;
+mod files;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@ use strongroom_guard::SecretBytes;
 
 use crate::context::CallerContext;
 use crate::error::{Error, Result};
+use crate::file::{FileReader, FileSource, read_whole};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Kind, Listing, Secret, Version, VersionInfo};
 use crate::upkeep::Upkeep;
@@ -35,6 +36,8 @@ pub struct Capabilities {
     pub seal: bool,
     /// The longest value, in bytes.
     pub max_value_bytes: usize,
+    /// The longest file, in bytes: what `put_file` takes and `get_file` gives.
+    pub max_file_bytes: u64,
 }
 
 /// What must be true of a secret for a `put` to happen.
@@ -119,10 +122,18 @@ pub struct Page<T> {
 ///   keeps nothing of it. `open` gives it back under the same context, and is
 ///   `Tampered` under any other and for altered bytes. Sealed bytes never pass
 ///   for a stored secret, nor a secret's record for sealed bytes.
+/// - `put_file` and `get_file` are `put` and `get` of a value that is never in
+///   memory as a whole. The expectation holds when the file becomes visible, and
+///   is looked at beforehand, so that nobody sends a long file in vain. A file
+///   that fails midway, or whose future is dropped, was never there. A file that
+///   was read gives either all of one version or an error, whatever happens to
+///   its name meanwhile. `get` gives a file as a value, if it has no more than
+///   `max_value_bytes`; otherwise `LimitExceeded`. `get_file` gives values too.
 /// - What a store cannot do it answers with `Unsupported`, and its
 ///   [`Capabilities`] say so beforehand.
 /// - A value longer than `max_value_bytes` is refused by `put` and `seal` with `LimitExceeded`
-///   before anything is sent anywhere.
+///   before anything is sent anywhere; a file longer than `max_file_bytes` by
+///   `put_file`, as soon as its length is known.
 ///
 /// # Errors
 /// Every error names the operation, the store and the secret. `Unavailable` and
@@ -152,6 +163,26 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
 
     /// Reads a version of `name`.
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret>;
+
+    /// Writes a new version of `name` from `source`. The default holds it in
+    /// memory, up to `max_value_bytes`.
+    async fn put_file(
+        &self,
+        name: &SecretName,
+        source: &mut dyn FileSource,
+        options: &PutOptions,
+    ) -> Result<VersionInfo> {
+        let place = |error: Error| error.during("put").about(name).in_store(self.describe());
+        let max = self.capabilities().max_value_bytes;
+        let value = read_whole(source, max).await.map_err(place)?;
+        self.put(name, &value, options).await
+    }
+
+    /// A version of `name`, to be read in segments. The default holds it in
+    /// memory.
+    async fn get_file(&self, name: &SecretName, select: &Select) -> Result<FileReader> {
+        self.get(name, select).await.map(FileReader::from)
+    }
 
     /// The versions of `name`, oldest first.
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>>;

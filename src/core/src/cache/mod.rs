@@ -43,7 +43,8 @@ pub use self::table::CacheStats;
 use self::table::{Content, Table};
 use crate::clock::{Clock, Timestamp};
 use crate::context::CallerContext;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
+use crate::file::{FileReader, FileSource};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
 use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
@@ -169,6 +170,30 @@ impl SecretStore for CachedStore {
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {
         self.core.get(name, select).await
+    }
+
+    async fn put_file(
+        &self,
+        name: &SecretName,
+        source: &mut dyn FileSource,
+        options: &PutOptions,
+    ) -> Result<VersionInfo> {
+        let _forget = self.core.forget_around(name);
+        self.core.inner.put_file(name, source, options).await
+    }
+
+    /// What is known as a value is given as one. Everything else goes past the
+    /// cache: what has no bound in length has no place here.
+    async fn get_file(&self, name: &SecretName, select: &Select) -> Result<FileReader> {
+        let is_known =
+            self.core.table().is_some_and(|mut table| table.peek(name, select).is_some());
+        if is_known {
+            match self.core.get(name, select).await {
+                Err(error) if error.kind() == ErrorKind::LimitExceeded => {}
+                answer => return answer.map(FileReader::from),
+            }
+        }
+        self.core.inner.get_file(name, select).await
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {

@@ -23,9 +23,29 @@ const FRAME_BYTES: usize = 9;
 const FIXED_BYTES: usize = FRAME_BYTES + 11;
 const TAIL_BYTES: usize = NONCE_BYTES + TAG_BYTES + COMMITMENT_BYTES;
 
+/// What the payload of a record is. The number is the record's format version,
+/// so that a reader that does not know it says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Content {
+    /// The secret's value.
+    #[default]
+    Value = FORMAT_VERSION,
+    /// The manifest of a file whose segments stand elsewhere.
+    Manifest = 2,
+}
+
+impl Content {
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::Value, Self::Manifest].into_iter().find(|content| *content as u8 == number)
+    }
+}
+
 /// What a record says in clear about its payload; all of it is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// What the payload is.
+    pub content: Content,
     /// The AEAD of the payload.
     pub suite: Suite,
     /// What the payload's bytes are.
@@ -35,11 +55,17 @@ pub struct Header {
 }
 
 impl Header {
+    /// Of a record whose payload is a value.
+    #[must_use]
+    pub fn of_value(suite: Suite, kind: Kind, created: Timestamp) -> Self {
+        Self { content: Content::Value, suite, kind, created }
+    }
+
     /// What is authenticated with the payload: format version, suite, kind and
     /// time in eleven bytes, then the encryption context.
     pub(super) fn aad(&self, context: &EncryptionContext) -> Vec<u8> {
         let mut aad = Vec::with_capacity(11 + context.as_bytes().len());
-        aad.push(FORMAT_VERSION);
+        aad.push(self.content as u8);
         self.encode_into(&mut aad);
         aad.extend_from_slice(context.as_bytes());
         aad
@@ -69,7 +95,7 @@ pub(super) fn begin_record(
 
     let mut out = Vec::with_capacity(prelude_bytes + tail_bytes);
     out.extend_from_slice(&MAGIC);
-    out.push(FORMAT_VERSION);
+    out.push(header.content as u8);
     out.extend_from_slice(&prelude_length.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     header.encode_into(&mut out);
@@ -134,12 +160,14 @@ impl<'a> Record<'a> {
         if prelude_checksum(prelude) != checksum {
             return Err(damaged());
         }
-        if version != FORMAT_VERSION {
-            return Err(Error::unsupported(format!(
-                "the record has format {version}, and this build reads {FORMAT_VERSION}: \
-                 use a newer release"
-            )));
-        }
+        let content = Content::from_number(version).ok_or_else(|| {
+            Error::unsupported(format!(
+                "the record has format {version}, and this build reads {} and {}: use a newer \
+                 release",
+                Content::Value as u8,
+                Content::Manifest as u8
+            ))
+        })?;
 
         let mut fields = Reader(&prelude[FRAME_BYTES..]);
         let [suite, kind] = *fields.array::<2>()?;
@@ -160,7 +188,7 @@ impl<'a> Record<'a> {
         let nonce = tail.array()?;
         let ciphertext = tail.take(tail.0.len() - TAG_BYTES - COMMITMENT_BYTES)?;
         let (tag, commitment) = (tail.array()?, tail.array()?);
-        let header = Header { suite, kind, created };
+        let header = Header { content, suite, kind, created };
         Ok(Self { header, wraps, nonce, ciphertext, tag, commitment })
     }
 

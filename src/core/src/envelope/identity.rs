@@ -52,7 +52,7 @@ impl Identity {
         };
         let mut store_key = SecretBytes::zeroed(32)?;
         crate::random::fill(store_key.expose_mut())?;
-        let header = Header { suite: Suite::default(), kind: Kind::File, created: now };
+        let header = Header::of_value(Suite::default(), Kind::File, now);
         let context = EncryptionContext::internal(account, LABEL);
         let record = seal(wrapper, &context, &header, store_key.expose()).await?;
 

@@ -1,6 +1,7 @@
-//! Where things stand in a record store: three ranges of keys, each name in its
+//! Where things stand in a record store: five ranges of keys, each name in its
 //! unambiguous encoding, so that one scope's range never holds another's.
 
+use super::stream::{FILE_ID_BYTES, FileId};
 use crate::error::{Error, Result};
 use crate::name::{Scope, SecretName};
 
@@ -15,6 +16,10 @@ pub(super) const REENCRYPT_JOB: &[u8] = b"\x04reencrypt";
 
 const HEADS: u8 = 1;
 const VERSIONS: u8 = 2;
+const SEGMENTS: u8 = 3;
+
+/// The marker of every upload that has not ended.
+pub(super) const UPLOADS: &[u8] = b"\x04upload";
 
 /// Every head of `scope`; the name follows, in clear and last, so that a scan
 /// gives names in order.
@@ -44,6 +49,43 @@ pub(super) fn version(name: &SecretName, number: u64) -> Vec<u8> {
     let mut key = versions(name);
     key.extend_from_slice(&number.to_be_bytes());
     key
+}
+
+/// The segments of every file of one secret.
+pub(super) fn files(name: &SecretName) -> Vec<u8> {
+    let mut key = vec![SEGMENTS];
+    name.encode_into(&mut key);
+    key
+}
+
+/// The segments of one file; the number follows, big-endian.
+pub(super) fn segments(name: &SecretName, file: &FileId) -> Vec<u8> {
+    let mut key = files(name);
+    key.extend_from_slice(&file.0);
+    key
+}
+
+/// One segment, by the key of its file's.
+pub(super) fn segment(segments: &[u8], number: u64) -> Vec<u8> {
+    [segments, &number.to_be_bytes()].concat()
+}
+
+/// File and number, from a segment's key and the key of its secret's files.
+pub(super) fn parse_segment(files: &[u8], key: &[u8]) -> Option<(FileId, u64)> {
+    let (file, number) = key.strip_prefix(files)?.split_first_chunk::<FILE_ID_BYTES>()?;
+    Some((FileId(*file), u64::from_be_bytes(number.try_into().ok()?)))
+}
+
+/// The marker of the upload whose segments have this key. It has the same end,
+/// so that one is known from the other.
+pub(super) fn upload(segments: &[u8]) -> Vec<u8> {
+    [UPLOADS, &segments[1..]].concat()
+}
+
+/// The key of the segments, from their upload's marker.
+pub(super) fn segments_of_upload(marker: &[u8]) -> Option<Vec<u8>> {
+    let rest = marker.strip_prefix(UPLOADS).filter(|rest| rest.len() > FILE_ID_BYTES)?;
+    Some([&[SEGMENTS], rest].concat())
 }
 
 /// Whose record stands under a key of [`ALL_VERSIONS`].

@@ -11,6 +11,7 @@ mod format;
 mod head;
 mod identity;
 mod keys;
+mod manifest;
 mod store;
 pub mod stream;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use subtle::ConstantTimeEq;
 pub use self::aead::Suite;
 use self::aead::{KEY_BYTES, NONCE_BYTES, TAG_BYTES};
 use self::format::{COMMITMENT_BYTES, begin_record};
-pub use self::format::{Header, MAX_PRELUDE_BYTES, MAX_WRAPS, Record};
+pub use self::format::{Content, Header, MAX_PRELUDE_BYTES, MAX_WRAPS, Record};
 pub use self::store::{EnvelopeOptions, EnvelopeStore};
 use crate::context::EncryptionContext;
 use crate::error::{Error, Result};
@@ -105,9 +106,20 @@ impl Record<'_> {
         }
     }
 
-    /// Decrypts into guarded memory, after the commitment has shown that `dek`
-    /// is the one key which this record was sealed with.
+    /// Decrypts a value into guarded memory, after the commitment has shown that
+    /// `dek` is the one key which this record was sealed with. `Unsupported` for
+    /// the record of a file in segments: its payload is no value.
     pub fn open_with(&self, dek: &Dek, context: &EncryptionContext) -> Result<SecretBytes> {
+        match self.header().content {
+            Content::Value => self.open_payload(dek, context),
+            Content::Manifest => Err(Error::unsupported(
+                "the record is that of a file in segments: read it from its store, as a file",
+            )),
+        }
+    }
+
+    /// As [`open_with`](Self::open_with), whatever the payload is.
+    fn open_payload(&self, dek: &Dek, context: &EncryptionContext) -> Result<SecretBytes> {
         let aad = self.header().aad(context);
         let expected = commitment(dek, self.nonce, self.tag, &aad);
         if !bool::from(expected.ct_eq(self.commitment)) {

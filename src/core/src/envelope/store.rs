@@ -2,8 +2,10 @@
 //! [`RecordStore`].
 
 mod caller;
+mod files;
 mod read;
 mod upkeep;
+mod uploads;
 mod write;
 
 use std::hash::{BuildHasher, RandomState};
@@ -14,6 +16,7 @@ use async_trait::async_trait;
 use futures_util::lock::{Mutex, MutexGuard};
 use strongroom_guard::SecretBytes;
 
+use self::uploads::Leftovers;
 use super::entries::{context, missing_record, number};
 use super::head::{Head, State};
 use super::identity::Identity;
@@ -21,6 +24,7 @@ use super::{Record, Suite, keys};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{CallerContext, EncryptionContext};
 use crate::error::{Error, Result};
+use crate::file::{FileReader, FileSource};
 use crate::name::{Scope, SecretName};
 use crate::record::{RecordStore, Revision};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
@@ -30,6 +34,10 @@ use crate::wrapper::{Dek, KeyWrapper};
 
 /// Puts to one name wait for each other; names share this many locks.
 const WRITE_LOCKS: usize = 1024;
+/// How many commits an opening spends on what killed uploads have left, and a
+/// write: each removes 16 MiB, in some milliseconds.
+const SWEEPS_AT_OPEN: usize = 8;
+const SWEEPS_AT_WRITE: usize = 1;
 
 /// How an [`EnvelopeStore`] behaves.
 #[derive(Clone, Debug)]
@@ -40,15 +48,18 @@ pub struct EnvelopeOptions {
     pub recovery_window: Duration,
     /// The longest value, in bytes; at most what the record store takes.
     pub max_value_bytes: usize,
+    /// The longest file, in bytes.
+    pub max_file_bytes: u64,
 }
 
 impl Default for EnvelopeOptions {
-    /// AES-256-GCM, 30 days, 10 MiB.
+    /// AES-256-GCM, 30 days, values of 10 MiB, files of 1 TiB.
     fn default() -> Self {
         Self {
             suite: Suite::Aes256Gcm,
             recovery_window: Duration::from_hours(30 * 24),
             max_value_bytes: 10 << 20,
+            max_file_bytes: 1 << 40,
         }
     }
 }
@@ -70,6 +81,7 @@ pub struct EnvelopeStore {
     /// Held by whoever rotates, rewraps or encrypts anew.
     upkeep: Mutex<()>,
     hasher: RandomState,
+    leftovers: Arc<Leftovers>,
 }
 
 impl EnvelopeStore {
@@ -96,7 +108,8 @@ impl EnvelopeStore {
         account: &str,
         options: EnvelopeOptions,
     ) -> Result<Self> {
-        let place = |e: Error| e.during("open").in_store(records.describe());
+        let at = Arc::clone(&records);
+        let place = |e: Error| e.during("open").in_store(at.describe());
         let identity = Identity::open(&*records, &*wrapper, account)
             .await
             .and_then(|identity| {
@@ -107,7 +120,8 @@ impl EnvelopeStore {
             .map_err(place)?;
         let scope = Scope::account(account)?;
         let description = format!("{} under {}", records.describe(), wrapper.identity());
-        Ok(Self {
+        let leftovers = Arc::new(Leftovers::find(&*records).await.map_err(place)?);
+        let store = Self {
             records,
             wrapper,
             clock: SystemClock::shared(),
@@ -118,7 +132,10 @@ impl EnvelopeStore {
             write_locks: (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect(),
             upkeep: Mutex::new(()),
             hasher: RandomState::new(),
-        })
+            leftovers,
+        };
+        store.sweep_on(SWEEPS_AT_OPEN).await;
+        Ok(store)
     }
 
     /// Takes the time from `clock`.
@@ -212,6 +229,7 @@ impl SecretStore for EnvelopeStore {
             list: true,
             seal: true,
             max_value_bytes: self.options.max_value_bytes.min(room),
+            max_file_bytes: self.options.max_file_bytes,
         }
     }
 
@@ -230,6 +248,19 @@ impl SecretStore for EnvelopeStore {
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {
         self.read(name, select).await.map_err(self.place("get", name))
+    }
+
+    async fn put_file(
+        &self,
+        name: &SecretName,
+        source: &mut dyn FileSource,
+        options: &PutOptions,
+    ) -> Result<VersionInfo> {
+        self.put_file_version(name, source, options).await.map_err(self.place("put", name))
+    }
+
+    async fn get_file(&self, name: &SecretName, select: &Select) -> Result<FileReader> {
+        self.read_file(name, select).await.map_err(self.place("get", name))
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
@@ -273,7 +304,7 @@ impl SecretStore for EnvelopeStore {
         let _lock = self.lock(name).await;
         let stored = self.head(name).await.map_err(&place)?;
         match stored.filter(|stored| stored.head.state != State::Purged) {
-            Some(stored) => self.purge_versions(name, &stored).await.map_err(place),
+            Some(stored) => self.purge_versions(name, &stored, None).await.map_err(place),
             None => Err(place(Error::not_found("there is no such secret"))),
         }
     }

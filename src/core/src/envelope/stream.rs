@@ -45,8 +45,7 @@ struct StreamKey {
 }
 
 impl StreamKey {
-    /// HKDF-Expand (RFC 5869 §2.3) of the DEK, which itself seals the manifest
-    /// and nothing more. Who commits to the DEK commits to this key.
+    /// HKDF-Expand (RFC 5869 §2.3), so that no key is ever used with both suites.
     fn derive(dek: &Dek, suite: Suite, file: &FileId) -> Result<Self> {
         let mut aad = [suite as u8; FILE_ID_BYTES + 1];
         aad[..FILE_ID_BYTES].copy_from_slice(&file.0);
@@ -72,9 +71,14 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// For the file `file`, which nobody has sealed under `dek` before.
+    /// For the file `file`, whose own key `dek` is: it has sealed nothing yet.
     pub fn new(dek: &Dek, suite: Suite, file: &FileId) -> Result<Self> {
         Ok(Self { key: StreamKey::derive(dek, suite, file)?, next: 0, ended: false })
+    }
+
+    /// Whether the last segment has been sealed.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Encrypts the next segment in place and returns its tag. Each has
@@ -247,7 +251,7 @@ mod tests {
         assert!(whole == vec![1; SEGMENT_BYTES]);
     }
 
-    /// The key of the segments is not the one that seals the manifest.
+    /// The file's key is not used as it is.
     #[test]
     fn the_dek_itself_opens_no_segment() {
         let dek = dek(1);

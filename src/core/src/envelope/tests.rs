@@ -187,7 +187,7 @@ fn good_vectors() -> Vec<Vector> {
             record: String::new(),
         };
         let context = vector.context(kind).expect("a context");
-        let header = Header { suite, kind, created: Timestamp(1_790_000_000_000) };
+        let header = Header::of_value(suite, kind, Timestamp(1_790_000_000_000));
         let wraps: Vec<_> = (0..wraps)
             .map(|n| WrappedDek {
                 kek: Cow::Owned(format!("test:{n}")),
@@ -292,7 +292,7 @@ fn write_vectors(folder: &Path) {
     let mut later = tampered(
         "of a later format",
         &edit(|bytes| {
-            bytes[2] = 2;
+            bytes[2] = 3;
             repair(bytes);
         }),
     );
@@ -350,7 +350,7 @@ fn any_of_several_wrapped_deks_opens_and_an_altered_one_alarms() {
     let dek = Dek::from_secret(SecretBytes::copy_from(&[5; 32]).expect("memory")).expect("a key");
     let name = SecretName::new("acme".parse().expect("a scope"), "db").expect("a name");
     let context = EncryptionContext::new(&name, &Version::new("1").expect("valid"), Kind::Text);
-    let header = Header { suite: Suite::default(), kind: Kind::Text, created: Timestamp(1) };
+    let header = Header::of_value(Suite::default(), Kind::Text, Timestamp(1));
     let wrap = |kek: &'static str, byte| WrappedDek {
         kek: Cow::Borrowed(kek),
         kek_version: Cow::Borrowed("1"),

@@ -19,7 +19,7 @@ impl EnvelopeStore {
         self.check_length(value)?;
         // Nobody but the caller knows what the bytes are.
         let (suite, created) = (self.options.suite, self.clock.now());
-        let header = Header { suite, kind: Kind::File, created };
+        let header = Header::of_value(suite, Kind::File, created);
         let context = EncryptionContext::of_caller(context);
         let sealed = seal(&*self.wrapper, &context, &header, value.expose()).await?;
         Ok(sealed.bytes)

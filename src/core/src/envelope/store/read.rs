@@ -5,8 +5,10 @@ use super::super::entries::{
 };
 use super::super::head::{Head, State};
 use super::super::{Header, Record, keys};
+use super::files::{StoredSegments, is_file};
 use super::{EnvelopeStore, StoredHead};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::FileInfo;
 use crate::name::{Scope, SecretName};
 use crate::record::PageLimit;
 use crate::secret::{Listing, Secret, Version, VersionInfo};
@@ -17,6 +19,14 @@ const PAGE_BYTES: usize = 4 << 20;
 
 impl EnvelopeStore {
     pub(super) async fn read(&self, name: &SecretName, select: &Select) -> Result<Secret> {
+        match self.find(name, select).await? {
+            Found::Value(secret) => Ok(secret),
+            Found::File(info, segments) => self.whole(info, &segments).await,
+        }
+    }
+
+    /// A version, opened; of a file, its manifest.
+    pub(super) async fn find(&self, name: &SecretName, select: &Select) -> Result<Found> {
         loop {
             let stored = self.existing_head(name).await?;
             if let State::Deleted { .. } = stored.head.state {
@@ -107,7 +117,7 @@ impl EnvelopeStore {
         number: u64,
         bytes: &[u8],
         stored: &StoredHead,
-    ) -> Result<Secret> {
+    ) -> Result<Found> {
         let record = Record::parse(bytes)?;
         let Header { kind, created, .. } = *record.header();
         let context = context(name, number, kind)?;
@@ -115,7 +125,17 @@ impl EnvelopeStore {
         if number == stored.head.latest {
             Head::authenticate(&stored.bytes, &dek, &context)?;
         }
+        if is_file(&record) {
+            let (info, segments) = self.segments_of(name, number, &record, &dek)?;
+            return Ok(Found::File(info, segments));
+        }
         let value = record.open_with(&dek, &context)?;
-        Ok(Secret::fresh(value, kind, version(number)?, created))
+        Ok(Found::Value(Secret::fresh(value, kind, version(number)?, created)))
     }
+}
+
+/// What a version is.
+pub(super) enum Found {
+    Value(Secret),
+    File(FileInfo, StoredSegments),
 }

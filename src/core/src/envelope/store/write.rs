@@ -5,8 +5,9 @@ use strongroom_guard::SecretBytes;
 
 use super::super::entries::{check_expectation, context, missing_record, version};
 use super::super::head::{Head, State};
-use super::super::{Header, keys, seal};
-use super::{EnvelopeStore, StoredHead};
+use super::super::{Content, Header, keys, seal};
+use super::uploads::Upload;
+use super::{EnvelopeStore, SWEEPS_AT_WRITE, StoredHead};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::record::{Batch, Precondition};
@@ -18,6 +19,25 @@ const PUT_ATTEMPTS: usize = 64;
 /// How many versions one batch of a purge removes.
 const PURGE_BATCH: u64 = 256;
 
+/// What a put makes a version of.
+pub(super) enum Payload<'a> {
+    Value(&'a SecretBytes),
+    /// Segments that stand there already.
+    File {
+        manifest: &'a SecretBytes,
+        upload: &'a Upload,
+    },
+}
+
+impl<'a> Payload<'a> {
+    fn parts(&self) -> (Content, &'a SecretBytes, Option<&'a Upload>) {
+        match self {
+            Self::Value(value) => (Content::Value, value, None),
+            Self::File { manifest, upload } => (Content::Manifest, manifest, Some(upload)),
+        }
+    }
+}
+
 impl EnvelopeStore {
     pub(super) async fn put_version(
         &self,
@@ -26,9 +46,19 @@ impl EnvelopeStore {
         options: &PutOptions,
     ) -> Result<VersionInfo> {
         self.check_length(value)?;
+        self.sweep_on(SWEEPS_AT_WRITE).await;
+        self.put_payload(name, &Payload::Value(value), options).await
+    }
+
+    pub(super) async fn put_payload(
+        &self,
+        name: &SecretName,
+        payload: &Payload<'_>,
+        options: &PutOptions,
+    ) -> Result<VersionInfo> {
         let _lock = self.lock(name).await;
         for _ in 0..PUT_ATTEMPTS {
-            if let Some(info) = self.try_put(name, value, options).await? {
+            if let Some(info) = self.try_put(name, payload, options).await? {
                 return Ok(info);
             }
         }
@@ -40,14 +70,18 @@ impl EnvelopeStore {
     async fn try_put(
         &self,
         name: &SecretName,
-        value: &SecretBytes,
+        payload: &Payload<'_>,
         options: &PutOptions,
     ) -> Result<Option<VersionInfo>> {
+        let (content, payload, upload) = payload.parts();
+        if let Some(upload) = upload {
+            self.check_wanted(upload).await?;
+        }
         let mut current = self.head(name).await?;
         if let Some(stored) = &current
             && (stored.head.is_expired(self.clock.now()) || stored.head.state == State::Purging)
         {
-            self.purge_versions(name, stored).await?;
+            self.purge_versions(name, stored, upload).await?;
             current = self.head(name).await?;
         }
         let head = current.as_ref().map(|current| &current.head);
@@ -59,10 +93,14 @@ impl EnvelopeStore {
 
         let (kind, now) = (options.kind, self.clock.now());
         let context = context(name, number, kind)?;
-        let header = Header { suite: self.options.suite, kind, created: now };
-        let sealed = seal(&*self.wrapper, &context, &header, value.expose()).await?;
+        let header = Header { content, suite: self.options.suite, kind, created: now };
+        let sealed = seal(&*self.wrapper, &context, &header, payload.expose()).await?;
         let head = Head { state: State::Live, kind, first, latest: number, updated: now };
-        let batch = Batch::new()
+        let batch = upload.map_or_else(Batch::new, |upload| {
+            let (marker, revision) = upload.marker();
+            Batch::new().require(marker.clone(), Precondition::At(revision)).delete(marker)
+        });
+        let batch = batch
             .require(keys::head(name), precondition(current.as_ref()))
             .require(keys::version(name, number), Precondition::Absent)
             .write(keys::version(name, number), sealed.bytes)
@@ -96,17 +134,27 @@ impl EnvelopeStore {
         self.records.commit(batch).await
     }
 
-    /// Removes every version and leaves a tombstone. A purge that was cut short
+    /// Removes every version and leaves a tombstone; of files, all but `keep`,
+    /// which is about to become a version. A purge that was cut short
     /// left `Purging` with the first version that remains, and is finished by
     /// the next.
     pub(super) async fn purge_versions(
         &self,
         name: &SecretName,
         stored: &StoredHead,
+        keep: Option<&Upload>,
     ) -> Result<()> {
         let key = keys::head(name);
         let mut head = stored.head.clone();
         let mut revision = stored.revision;
+        if self.has_files(name, keep).await? {
+            // Nobody reads a file any more of which a part is gone.
+            head.state = State::Purging;
+            let batch = Batch::new().require(key.clone(), Precondition::At(revision));
+            self.records.commit(batch.write(key.clone(), head.seal(None)?)).await?;
+            self.remove_files(name, keep).await?;
+            revision = self.records.get(&key).await?.ok_or_else(missing_record)?.revision;
+        }
         loop {
             let last = head.latest.min(head.first.saturating_add(PURGE_BATCH - 1));
             let mut batch = Batch::new().require(key.clone(), Precondition::At(revision));

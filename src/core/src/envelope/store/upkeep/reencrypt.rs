@@ -8,13 +8,18 @@ use super::super::super::entries::{context, missing_record, version};
 use super::super::super::head::Head;
 use super::super::super::{Header, Record, keys, seal};
 use super::super::EnvelopeStore;
-use super::commit::Change;
+use super::super::files::is_file;
+use super::rewrap::replacement;
 use super::walk::{Found, Walk};
 use crate::clock::Timestamp;
+use crate::context::EncryptionContext;
 use crate::envelope::Suite;
 use crate::error::{Error, ErrorKind, Result};
-use crate::record::Batch;
+use crate::file::FileReader;
+use crate::record::{Batch, Precondition};
 use crate::upkeep::{Failed, Observer, Outcome, Reencrypt, Selection};
+use crate::wrapper::Dek;
+use strongroom_guard::SecretBytes;
 
 /// How often a version that somebody else writes is looked at again.
 const ATTEMPTS: usize = 8;
@@ -126,6 +131,14 @@ impl EnvelopeStore {
                 continue;
             }
             outcome.examined += 1;
+            if Record::parse(&found.stored.value).is_ok_and(|record| is_file(&record)) {
+                match self.reencrypt_again(&found, suite).await {
+                    Ok(Some(missing)) => note_changed(outcome, missing),
+                    Ok(None) => {}
+                    Err(error) => self.note_failure(&found, error, outcome).await?,
+                }
+                continue;
+            }
             match self.reencrypt_one(&found, suite).await {
                 Ok((change, missing)) => {
                     changes.push(change);
@@ -146,10 +159,7 @@ impl EnvelopeStore {
                     }
                 }
             }
-            outcome.changed += 1;
-            for kek in missing {
-                *outcome.missing_keks.entry(kek).or_default() += 1;
-            }
+            note_changed(outcome, missing);
         }
         Ok(())
     }
@@ -166,26 +176,67 @@ impl EnvelopeStore {
         Ok(())
     }
 
-    /// The change that gives a version a fresh DEK and ciphertext. The head of
-    /// its secret is sealed under the latest version's DEK, and changes with it.
-    async fn reencrypt_one(&self, found: &Found, suite: Suite) -> Result<(Change, Vec<String>)> {
+    /// The change that gives a version a fresh DEK and ciphertext.
+    async fn reencrypt_one(&self, found: &Found, suite: Suite) -> Result<(Batch, Vec<String>)> {
         let record = Record::parse(&found.stored.value)?;
-        let Header { kind, created, .. } = *record.header();
-        let context = context(&found.name, found.number, kind)?;
+        let context = context(&found.name, found.number, record.header().kind)?;
         let dek = record.unwrap(&*self.wrapper, &context).await?;
         let value = record.open_with(&dek, &context)?;
-        let header = Header { suite, kind, created };
-        let sealed = seal(&*self.wrapper, &context, &header, value.expose()).await?;
-        drop(value);
-        let mut writes = vec![(found.key.clone(), found.stored.revision, sealed.bytes)];
+        let header = Header { suite, ..*record.header() };
+        self.renewal(found, &header, &dek, &context, &value).await
+    }
+
+    /// Seals `payload` anew in the place of what was found. The head of a secret
+    /// is sealed under the latest version's DEK, `old`, and changes with it.
+    async fn renewal(
+        &self,
+        found: &Found,
+        header: &Header,
+        old: &Dek,
+        context: &EncryptionContext,
+        payload: &SecretBytes,
+    ) -> Result<(Batch, Vec<String>)> {
+        let sealed = seal(&*self.wrapper, context, header, payload.expose()).await?;
+        let mut change = replacement(found, sealed.bytes);
         let head = self.head(&found.name).await?.ok_or_else(missing_record)?;
         if head.head.latest == found.number && head.head.exists() {
-            Head::authenticate(&head.bytes, &dek, &context)?;
-            let bytes = head.head.seal(Some((&sealed.dek, &context)))?;
-            writes.push((keys::head(&found.name), head.revision, bytes));
+            Head::authenticate(&head.bytes, old, context)?;
+            let bytes = head.head.seal(Some((&sealed.dek, context)))?;
+            let key = keys::head(&found.name);
+            change = change.require(key.clone(), Precondition::At(head.revision)).write(key, bytes);
         }
         let missing = sealed.missing.into_iter().map(|missing| missing.kek).collect();
-        Ok((Change { writes }, missing))
+        Ok((change, missing))
+    }
+
+    /// A file has its segments sealed anew, under another id; the old ones go
+    /// when its record names the new. Whoever reads it meanwhile is told to begin
+    /// again. `None` where somebody else changed it: look anew.
+    async fn reencrypt_file(&self, found: &Found, suite: Suite) -> Result<Option<Vec<String>>> {
+        let record = Record::parse(&found.stored.value)?;
+        let header = Header { suite, ..*record.header() };
+        let context = context(&found.name, found.number, header.kind)?;
+        let dek = record.unwrap(&*self.wrapper, &context).await?;
+        let (info, segments) = self.segments_of(&found.name, found.number, &record, &dek)?;
+        let old = segments.key().to_vec();
+        let mut upload = self.begin_upload(&found.name).await?;
+        let done = async {
+            let reader = FileReader::new(info, Box::new(segments));
+            let manifest = self.copy_segments(&upload, suite, reader).await?.encode()?;
+            let (change, missing) = self.renewal(found, &header, &dek, &context, &manifest).await?;
+            let (marker, revision) = upload.marker();
+            let change = change.require(marker.clone(), Precondition::At(revision)).delete(marker);
+            let changed = self.commit_all(&[self.give_up(change, &old)]).await?.is_empty();
+            Ok(changed.then_some(missing))
+        };
+        let done = done.await;
+        let left = if matches!(done, Ok(Some(_))) { &old } else { upload.segments() };
+        // What cannot be removed now is, by its marker, at a later time.
+        let is_removed = self.discard(left).await.is_ok();
+        if is_removed || matches!(done, Ok(Some(_))) {
+            upload.disarm();
+        }
+        done
     }
 
     /// Looks anew at a version that somebody else changed; `None` if it is gone.
@@ -194,12 +245,21 @@ impl EnvelopeStore {
             let Some(stored) = self.records.get(&found.key).await? else { return Ok(None) };
             let (key, name, number) = (found.key.clone(), found.name.clone(), found.number);
             let found = Found { key, name, number, stored };
-            match self.reencrypt_one(&found, suite).await {
-                Ok((change, missing)) => {
-                    if self.commit_all(&[change]).await?.is_empty() {
-                        return Ok(Some(missing));
+            let is_file = Record::parse(&found.stored.value).is_ok_and(|record| is_file(&record));
+            let done = if is_file {
+                self.reencrypt_file(&found, suite).await
+            } else {
+                match self.reencrypt_one(&found, suite).await {
+                    Ok((change, missing)) => {
+                        let changed = self.commit_all(&[change]).await?.is_empty();
+                        Ok(changed.then_some(missing))
                     }
+                    Err(error) => Err(error),
                 }
+            };
+            match done {
+                Ok(Some(missing)) => return Ok(Some(missing)),
+                Ok(None) => {}
                 // Record and head were read one after the other.
                 Err(error) if error.kind() == ErrorKind::Tampered => {
                     let now = self.records.get(&found.key).await?;
@@ -211,6 +271,13 @@ impl EnvelopeStore {
             }
         }
         Err(Error::conflict("others write this secret all the time: try again").retryable(true))
+    }
+}
+
+fn note_changed(outcome: &mut Outcome, missing: Vec<String>) {
+    outcome.changed += 1;
+    for kek in missing {
+        *outcome.missing_keks.entry(kek).or_default() += 1;
     }
 }
 

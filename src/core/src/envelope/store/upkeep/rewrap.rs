@@ -8,9 +8,9 @@ use super::super::super::Record;
 use super::super::super::entries::{context, version};
 use super::super::super::identity::Identity;
 use super::super::EnvelopeStore;
-use super::commit::Change;
 use super::walk::{Found, Walk};
 use crate::error::{Error, Result};
+use crate::record::{Batch, Precondition};
 use crate::upkeep::{Failed, Observer, Outcome, Progress};
 use crate::wrapper::{KekState, Wraps, are_current};
 
@@ -19,7 +19,7 @@ const ATTEMPTS: usize = 8;
 
 /// A record with other wraps, and what it took.
 struct Rewrapped {
-    change: Change,
+    change: Batch,
     found: Found,
     missing: Vec<String>,
 }
@@ -81,11 +81,11 @@ impl EnvelopeStore {
             match self.rewrap_one(&found, keks).await {
                 Ok(None) => {}
                 Ok(Some((bytes, wraps))) => {
-                    let writes = vec![(found.key.clone(), found.stored.revision, bytes)];
+                    let change = replacement(&found, bytes);
                     let missing = wraps.missing.into_iter().map(|missing| missing.kek).collect();
                     let stored = crate::Stored { value: Vec::new(), ..found.stored };
                     let found = Found { stored, ..found };
-                    ready.push(Rewrapped { change: Change { writes }, found, missing });
+                    ready.push(Rewrapped { change, found, missing });
                 }
                 Err(error) if error.is_retryable() => return Err(error.about(&found.name)),
                 Err(error) => {
@@ -151,13 +151,20 @@ impl EnvelopeStore {
             let Some((bytes, wraps)) = self.rewrap_one(&found, keks).await? else {
                 return Ok(None);
             };
-            let change = Change { writes: vec![(found.key, found.stored.revision, bytes)] };
+            let change = replacement(&found, bytes);
             if self.commit_all(&[change]).await?.is_empty() {
                 return Ok(Some(wraps.missing.into_iter().map(|missing| missing.kek).collect()));
             }
         }
         Err(Error::conflict("others write this record all the time: try again").retryable(true))
     }
+}
+
+/// Writes `bytes` in the place of what was found, if it is still there.
+pub(super) fn replacement(found: &Found, bytes: Vec<u8>) -> Batch {
+    Batch::new()
+        .require(found.key.clone(), Precondition::At(found.stored.revision))
+        .write(found.key.clone(), bytes)
 }
 
 pub(super) fn is_current(record: &Record<'_>, keks: &[KekState]) -> bool {

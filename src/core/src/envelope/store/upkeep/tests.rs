@@ -348,6 +348,50 @@ fn a_reencryption_changes_every_ciphertext_and_nothing_else() {
     assert!(block_on(records.get(keys_of_job())).expect("read").is_none(), "the job is left");
 }
 
+#[test]
+fn a_file_is_encrypted_anew_segment_by_segment_and_leaves_nothing_behind() {
+    let name = SecretName::new("acme".parse().expect("valid"), "big").expect("valid");
+    let content: Vec<u8> = (0..700_000_u32).map(|n| (n * 31 >> 3) as u8).collect();
+    let options = EnvelopeOptions { max_value_bytes: 1000, ..EnvelopeOptions::default() };
+    let (records, kek) = (Arc::new(MemoryRecords::new()), Kek::new("f"));
+    let made = EnvelopeStore::create(records.clone(), kek.clone(), "acme", options);
+    let store = block_on(made).expect("created");
+    let put = block_on(store.put_file(&name, &mut &content[..], &PutOptions::default()));
+    put.expect("put");
+    let segments = || {
+        let page = block_on(records.scan(&[3], None, PageLimit::entries(1000)));
+        page.expect("a page").entries
+    };
+    let before = segments();
+    let read = || {
+        let mut reader = block_on(store.get_file(&name, &Select::Latest)).expect("read");
+        let mut all = Vec::new();
+        while let Some(segment) = block_on(reader.next()).expect("a segment") {
+            all.extend_from_slice(segment.expose());
+        }
+        all
+    };
+    assert!(read() == content);
+    let mut begun = block_on(store.get_file(&name, &Select::Latest)).expect("read");
+    block_on(begun.next()).expect("the first segment");
+
+    let what = Reencrypt { suite: Some(Suite::ChaCha20Poly1305), ..Reencrypt::default() };
+    let outcome = block_on(store.reencrypt(&what, &quiet)).expect("done");
+    assert_eq!((outcome.changed, outcome.failed), (1, 0), "{outcome:?}");
+    assert!(read() == content);
+    let after = segments();
+    assert_eq!(after.len(), before.len(), "old segments are left");
+    assert!(after.iter().zip(&before).all(|(new, old)| new.0 != old.0 && new.1 != old.1));
+    let markers = block_on(records.scan(b"\x04", None, PageLimit::entries(9)));
+    assert!(markers.expect("a page").entries.is_empty(), "a marker is left");
+    let error = block_on(begun.next()).expect_err("its segments have gone");
+    assert!(error.is_retryable(), "{error}");
+
+    kek.turn();
+    block_on(store.rewrap(&quiet)).expect("rewrapped");
+    assert!(read() == content && segments() == after, "a rewrap touches no segment");
+}
+
 fn keys_of_job() -> &'static [u8] {
     super::super::super::keys::REENCRYPT_JOB
 }
@@ -412,11 +456,12 @@ fn one_operation_runs_at_a_time() {
 /// Somebody else changes the same records between our read and our commit.
 #[test]
 fn changes_that_meet_others_are_made_anew() {
-    use super::commit::Change;
     let Fixture { records, store, .. } = filled();
     let page = block_on(records.scan(&[2], None, PageLimit::entries(3))).expect("a page");
-    let change = |(key, stored): &(Vec<u8>, crate::Stored)| Change {
-        writes: vec![(key.clone(), stored.revision, stored.value.clone())],
+    let change = |(key, stored): &(Vec<u8>, crate::Stored)| {
+        Batch::new()
+            .require(key.clone(), Precondition::At(stored.revision))
+            .write(key.clone(), stored.value.clone())
     };
     let changes: Vec<_> = page.entries.iter().map(change).collect();
     let (key, stored) = &page.entries[1];

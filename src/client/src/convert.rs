@@ -121,6 +121,7 @@ pub(crate) fn capabilities(message: &v1::Capabilities) -> Capabilities {
         list: message.list,
         seal: message.seal,
         max_value_bytes: usize::try_from(message.max_value_bytes).unwrap_or(usize::MAX),
+        max_file_bytes: message.max_file_bytes,
     }
 }
 

@@ -121,6 +121,11 @@ impl FileInfo {
 pub trait Segments: Send + Sync {
     /// Segment `number`, counted from zero.
     async fn read(&self, number: u64) -> Result<SecretBytes>;
+
+    /// How many bytes of the file are in memory all the while.
+    fn held_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// A file that is being read.
@@ -142,6 +147,12 @@ impl FileReader {
     #[must_use]
     pub fn info(&self) -> &FileInfo {
         &self.info
+    }
+
+    /// How many bytes of the file are in memory as long as this reader is.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.segments.held_bytes()
     }
 
     /// The next segment, verified; `None` after the last. After an error the same
@@ -207,6 +218,10 @@ impl Segments for Whole {
         let mut pieces = self.0.expose().chunks(WHOLE_SEGMENT_BYTES);
         let piece = pieces.nth(number as usize).unwrap_or_default();
         Ok(SecretBytes::copy_from(piece)?)
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.0.len()
     }
 }
 

@@ -8,8 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use strongroom::cache::Spawn;
 use strongroom::{
-    CallerContext, Capabilities, Error, Listing, Page, PageRequest, PutOptions, Result, Scope,
-    Secret, SecretBytes, SecretName, SecretStore, Select, Upkeep, Version, VersionInfo,
+    CallerContext, Capabilities, Error, FileReader, FileSource, Listing, Page, PageRequest,
+    PutOptions, Result, Scope, Secret, SecretBytes, SecretName, SecretStore, Select, Upkeep,
+    Version, VersionInfo,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -106,6 +107,21 @@ impl SecretStore for Offload {
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {
         let (name, select) = (name.clone(), select.clone());
         self.run(|store| async move { store.get(&name, &select).await }.boxed()).await
+    }
+
+    async fn put_file(
+        &self,
+        name: &SecretName,
+        source: &mut dyn FileSource,
+        options: &PutOptions,
+    ) -> Result<VersionInfo> {
+        self.inner.put_file(name, source, options).await
+    }
+
+    /// Whoever reads the segments does so over there too.
+    async fn get_file(&self, name: &SecretName, select: &Select) -> Result<FileReader> {
+        let (name, select) = (name.clone(), select.clone());
+        self.run(|store| async move { store.get_file(&name, &select).await }.boxed()).await
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {

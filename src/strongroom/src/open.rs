@@ -179,6 +179,7 @@ impl Config {
             suite: self.store.suite,
             recovery_window: self.store.recovery_window,
             max_value_bytes: self.store.max_value_bytes,
+            max_file_bytes: self.store.max_file_bytes,
         }
     }
 

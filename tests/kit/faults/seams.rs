@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use strongroom_core::wrapper::DEK_BYTES;
 use strongroom_core::{
-    Batch, CallerContext, Capabilities, Dek, EncryptionContext, KeyWrapper, Listing, Page,
-    PageLimit, PageRequest, PutOptions, RecordPage, RecordStore, Result, Scope, Secret,
-    SecretBytes, SecretName, SecretStore, Select, Stored, Upkeep, Version, VersionInfo, WrappedDek,
+    Batch, CallerContext, Capabilities, Dek, EncryptionContext, FileReader, FileSource, KeyWrapper,
+    Listing, Page, PageLimit, PageRequest, PutOptions, RecordPage, RecordStore, Result, Scope,
+    Secret, SecretBytes, SecretName, SecretStore, Select, Stored, Upkeep, Version, VersionInfo,
+    WrappedDek,
 };
 
 use super::{Faults, Spoil, spoil_bytes};
@@ -202,6 +203,20 @@ impl SecretStore for FaultyStore {
             spoil_value(&mut secret.value, how, random);
         };
         self.faults.around("get", self.inner.get(name, select), spoil).await
+    }
+
+    async fn put_file(
+        &self,
+        name: &SecretName,
+        source: &mut dyn FileSource,
+        options: &PutOptions,
+    ) -> Result<VersionInfo> {
+        let call = self.inner.put_file(name, source, options);
+        self.faults.around("put_file", call, |_, _, _| {}).await
+    }
+
+    async fn get_file(&self, name: &SecretName, select: &Select) -> Result<FileReader> {
+        self.faults.around("get_file", self.inner.get_file(name, select), |_, _, _| {}).await
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {

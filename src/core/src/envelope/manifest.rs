@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn what_a_later_release_wrote_is_unsupported() {
         let good = manifest(9).encode().expect("encoded");
-        let changed = |change: fn(&mut Vec<u8>)| {
+        let parsed = |change: fn(&mut Vec<u8>)| {
             let mut bytes = good.expose().to_vec();
             change(&mut bytes);
             let bytes = SecretBytes::take(bytes).expect("memory");
@@ -106,7 +106,7 @@ mod tests {
             |bytes| bytes.truncate(MANIFEST_BYTES - 1),
             Vec::clear,
         ];
-        assert_eq!(changes.map(changed), [ErrorKind::Unsupported; 5]);
+        assert_eq!(changes.map(parsed), [ErrorKind::Unsupported; 5]);
     }
 
     #[test]

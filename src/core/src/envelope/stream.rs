@@ -166,8 +166,8 @@ mod tests {
     fn open_all(opener: &Opener, sealed: &[Vec<u8>]) -> Result<Vec<u8>> {
         let mut plain = Vec::new();
         for (at, piece) in sealed.iter().enumerate() {
-            let opened = opener.open(at as u64, at + 1 == sealed.len(), piece)?;
-            plain.extend_from_slice(opened.expose());
+            let value = opener.open(at as u64, at + 1 == sealed.len(), piece)?;
+            plain.extend_from_slice(value.expose());
         }
         Ok(plain)
     }
@@ -196,8 +196,8 @@ mod tests {
         let sealed = seal_all(&dek, Suite::default(), &FILE, &plain);
         let opener = Opener::new(&dek, Suite::default(), &FILE).expect("a key");
         for at in [4, 0, 2] {
-            let opened = opener.open(at as u64, at == 4, &sealed[at]).expect("opened");
-            assert!(opened.expose() == &plain[at * SEGMENT_BYTES..][..SEGMENT_BYTES]);
+            let value = opener.open(at as u64, at == 4, &sealed[at]).expect("opened");
+            assert!(value.expose() == &plain[at * SEGMENT_BYTES..][..SEGMENT_BYTES]);
         }
     }
 
@@ -277,9 +277,9 @@ mod tests {
             let opener = Opener::new(&dek, Suite::default(), &FILE).expect("a key");
             let mut told = false;
             for (number, piece) in sealed.iter().enumerate() {
-                let opened = opener.open(number as u64, number + 1 == sealed.len(), piece);
-                prop_assert_eq!(opened.is_err(), number == at / MAX_SEALED_BYTES);
-                told |= opened.is_err();
+                let value = opener.open(number as u64, number + 1 == sealed.len(), piece);
+                prop_assert_eq!(value.is_err(), number == at / MAX_SEALED_BYTES);
+                told |= value.is_err();
             }
             prop_assert!(told);
         }

@@ -419,6 +419,9 @@ pub struct Capabilities {
     /// The longest value, in bytes.
     #[prost(uint64, tag = "9")]
     pub max_value_bytes: u64,
+    /// The longest file, in bytes: what Upload takes and Download gives.
+    #[prost(uint64, tag = "10")]
+    pub max_file_bytes: u64,
 }
 /// Figures since the cache was made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

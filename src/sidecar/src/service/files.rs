@@ -1,17 +1,17 @@
-//! `Upload` and `Download`: values as streams of chunks, in guarded memory here.
+//! `Upload` and `Download`: files as streams of chunks, of which a few at a time
+//! are in memory.
 
-use std::io::{self, Write};
 use std::pin::Pin;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
+use prost::Message;
 use strongroom::config::Verb;
-use strongroom::guard::SecretBuffer;
-use strongroom::{Error, Kind, PutOptions, Result, Secret, SecretBytes};
+use strongroom::{Error, FileReader, FileSource, Kind, PutOptions, Result};
 use strongroom_rpc::v1::{download_response, upload_request, upload_start};
-use strongroom_rpc::{
-    CHUNK_BYTES, duration, kind_from_wire, kind_to_wire, status_of, timestamp, v1,
-};
+use strongroom_rpc::{duration, error_of, kind_from_wire, kind_to_wire, status_of, timestamp, v1};
+use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::reads::bytes_of;
@@ -48,18 +48,10 @@ impl Service {
             kind: kind_from_wire(start.kind, Kind::File).map_err(status)?,
             expect: expect(absent, version).map_err(status)?,
         };
-        let max = engine.capabilities().max_value_bytes;
-        let mut value = SecretBuffer::with_limit(max);
-        while let Some(part) = parts.message().await? {
-            let Some(upload_request::Part::Chunk(chunk)) = part.part else {
-                return Err(status(misformed("after the start only chunks follow")));
-            };
-            value.write_all(&chunk).map_err(|e| status(refused(e, max)))?;
-        }
-        let value = value.into_secret().map_err(|e| status(e.into()))?;
+        let mut source = Parts { parts, rest: Bytes::new(), held: 0, counted: counted.clone() };
         let put = {
             let name = name.clone();
-            async move { engine.put(&name, &value, &options).await }
+            async move { engine.put_file(&name, &mut source, &options).await }
         };
         let info = self
             .change(counted, &name, v1::Change::Put, put, |info| Some(info.version.clone()))
@@ -78,53 +70,130 @@ impl Service {
         request: v1::DownloadRequest,
     ) -> std::result::Result<Chunks, Status> {
         let session = self.session();
-        let (secret, limits) = (self.found(&session, request).await, &session.current.limits);
-        let secret = secret.map_err(|e| status_of(&e))?;
-        // The whole value stays in guarded memory until the last chunk has left.
-        if let Some(counted) = &counted {
-            counted.try_hold(secret.value.len(), limits).map_err(|over| over.status(limits))?;
-        }
-        let start = v1::DownloadStart {
-            version: secret.version.to_string(),
-            kind: kind_to_wire(secret.kind),
-            created: Some(timestamp(secret.created)),
-            length: secret.value.len() as u64,
-            age: (!secret.age.is_zero()).then(|| duration(secret.age)),
-            stale: secret.stale,
+        let (file, limits) = (self.found(&session, request).await, &session.current.limits);
+        let file = file.map_err(|e| status_of(&e))?;
+        // Until the last chunk has left: what is in memory anyway, or the segments
+        // that are on their way from the store.
+        let held = match file.held_bytes() {
+            0 => CHUNKS_AHEAD * file.info().segment_bytes,
+            held => held,
         };
-        let start = download_response::Part::Start(start);
-        let chunks = chunks(secret.value).map(download_response::Part::Chunk);
+        if let Some(counted) = &counted {
+            counted.try_hold(held, limits).map_err(|over| over.status(limits))?;
+        }
+        let info = file.info();
+        let start = v1::DownloadStart {
+            version: info.version.to_string(),
+            kind: kind_to_wire(info.kind),
+            created: Some(timestamp(info.created)),
+            length: info.length,
+            age: (!info.age.is_zero()).then(|| duration(info.age)),
+            stale: info.stale,
+        };
+        let start = Ok(download_response::Part::Start(start));
+        let chunks = self.read_ahead(file).map_ok(download_response::Part::Chunk);
         let parts = stream::once(async { start }).chain(chunks);
-        Ok(Box::pin(parts.map(|part| Ok(v1::DownloadResponse { part: Some(part) }))))
+        Ok(Box::pin(parts.map_ok(|part| v1::DownloadResponse { part: Some(part) })))
     }
 
-    async fn found(&self, session: &Session, request: v1::DownloadRequest) -> Result<Secret> {
+    /// The file in pieces, read where the store works, each only when there is
+    /// room for it: a reader who takes nothing keeps no thread.
+    fn read_ahead(
+        &self,
+        mut file: FileReader,
+    ) -> impl Stream<Item = std::result::Result<Bytes, Status>> + Send + use<> {
+        // One waits here, and one in the hand of whoever sends it.
+        let (sender, mut receiver) = mpsc::channel(CHUNKS_AHEAD - 1);
+        self.shared.backend.spawn(async move {
+            while let Ok(place) = sender.reserve().await {
+                let segment = match file.next().await {
+                    Ok(Some(segment)) => Ok(bytes_of(segment)),
+                    Ok(None) => return,
+                    Err(error) => Err(status_of(&error.during("download"))),
+                };
+                let failed = segment.is_err();
+                place.send(segment);
+                if failed {
+                    return;
+                }
+            }
+        });
+        // Reading has ended for good only when it said so or the file is at its end;
+        // the client compares the length.
+        stream::poll_fn(move |context| receiver.poll_recv(context))
+    }
+
+    async fn found(&self, session: &Session, request: v1::DownloadRequest) -> Result<FileReader> {
         let v1::DownloadRequest { name, version, scope } = request;
         let (engine, name) = Self::admit(session, Verb::Get, &scope, &name).await?;
         let select = select(&version).map_err(|e| e.during("download"))?;
-        self.look_up(session, async move { engine.get(&name, &select).await }).await
+        self.look_up(session, async move { engine.get_file(&name, &select).await }).await
     }
 }
 
-/// The value in pieces that share it: it is wiped with the last.
-fn chunks(value: SecretBytes) -> impl Stream<Item = Bytes> + Send {
-    let mut rest = bytes_of(value);
-    stream::iter(std::iter::from_fn(move || {
-        (!rest.is_empty()).then(|| rest.split_to(rest.len().min(CHUNK_BYTES)))
-    }))
+/// How many segments of a download are in memory at a time.
+const CHUNKS_AHEAD: usize = 2;
+
+/// The chunks of an upload, as they come in. What was counted for a chunk is
+/// given back when it has been taken over: an upload may be longer than a user
+/// may hold.
+struct Parts {
+    parts: Streaming<v1::UploadRequest>,
+    /// What is left of the last chunk.
+    rest: Bytes,
+    /// What the message counts that `rest` came in.
+    held: usize,
+    counted: Counted,
+}
+
+impl Parts {
+    /// The next chunk; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        let Some(part) = self.parts.message().await.map_err(|status| error_of(&status))? else {
+            return Ok(None);
+        };
+        self.held = PREFIX_BYTES + part.encoded_len();
+        match part.part {
+            Some(upload_request::Part::Chunk(chunk)) => Ok(Some(chunk)),
+            _ => Err(misformed("after the start only chunks follow")),
+        }
+    }
+
+    fn release(&mut self) {
+        self.rest = Bytes::new();
+        if let Some(counted) = &self.counted {
+            counted.release(std::mem::take(&mut self.held));
+        }
+    }
+}
+
+/// Before each message: a flag and its length (gRPC over HTTP/2).
+const PREFIX_BYTES: usize = 5;
+
+#[async_trait]
+impl FileSource for Parts {
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            if self.rest.is_empty() {
+                self.release();
+                match self.next().await? {
+                    Some(chunk) => self.rest = chunk,
+                    None => break,
+                }
+                continue;
+            }
+            let piece = self.rest.split_to(self.rest.len().min(buffer.len() - filled));
+            buffer[filled..][..piece.len()].copy_from_slice(&piece);
+            filled += piece.len();
+        }
+        if self.rest.is_empty() {
+            self.release();
+        }
+        Ok(filled)
+    }
 }
 
 fn misformed(what: &'static str) -> Error {
     Error::unsupported(what)
-}
-
-/// Why a buffer takes no more.
-fn refused(error: io::Error, max: usize) -> Error {
-    if error.kind() == io::ErrorKind::FileTooLarge {
-        return Error::limit_exceeded(format!("the value is longer than {max} bytes"));
-    }
-    match error.downcast::<strongroom::guard::Error>() {
-        Ok(error) => error.into(),
-        Err(error) => Error::internal("the upload cannot be kept").with_source(error),
-    }
 }

@@ -69,6 +69,7 @@ impl Service {
                 list: can.list,
                 seal: can.seal,
                 max_value_bytes: can.max_value_bytes as u64,
+                max_file_bytes: can.max_file_bytes,
             }),
         })
     }

@@ -85,6 +85,8 @@ pub struct StoreSection {
     pub suite: Suite,
     /// The longest value, in bytes.
     pub max_value_bytes: usize,
+    /// The longest file, in bytes.
+    pub max_file_bytes: u64,
 }
 
 /// The kinds of embedded record stores.
@@ -349,6 +351,7 @@ impl Default for StoreSection {
             recovery_window: options.recovery_window,
             suite: options.suite,
             max_value_bytes: options.max_value_bytes,
+            max_file_bytes: options.max_file_bytes,
         }
     }
 }

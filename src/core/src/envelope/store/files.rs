@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join;
 use strongroom_guard::SecretBytes;
 
-use super::super::entries::{check_expectation, context, version};
+use super::super::entries::{check_expectation, context, missing_record, version};
 use super::super::head::{Head, State};
 use super::super::manifest::Manifest;
 use super::super::stream::{MAX_SEALED_BYTES, Opener, SEGMENT_BYTES, Sealer};
@@ -164,6 +164,8 @@ impl EnvelopeStore {
             count: manifest.segments(),
             length: manifest.length,
             segments: keys::segments(name, &manifest.file),
+            head: keys::head(name),
+            number,
             record: keys::version(name, number),
             commitment: *record.commitment,
         };
@@ -179,6 +181,9 @@ pub(super) struct StoredSegments {
     length: u64,
     /// The key of the segments.
     segments: Vec<u8>,
+    /// Where it stands whether the version is still there.
+    head: Vec<u8>,
+    number: u64,
     /// The key of the record, and which record it was.
     record: Vec<u8>,
     commitment: [u8; 32],
@@ -213,21 +218,27 @@ impl StoredSegments {
     /// Why a segment is not there: either its version has gone, or somebody took
     /// it away.
     async fn missing(&self) -> Error {
-        let stored = match self.records.get(&self.record).await {
-            Ok(stored) => stored,
-            Err(error) => return error,
-        };
-        let is_same = |bytes: &[u8]| {
-            Record::parse(bytes).is_ok_and(|record| *record.commitment == self.commitment)
-        };
-        match stored {
-            None => Error::not_found("the secret was purged while it was read"),
-            Some(stored) if !is_same(&stored.value) => {
-                Error::conflict("the file was written anew while it was read: read it again")
+        match self.is_unchanged().await {
+            Ok(true) => Error::tampered("a segment of the file is missing"),
+            Ok(false) => {
+                Error::conflict("the file was sealed anew while it was read: read it again")
                     .retryable(true)
             }
-            Some(_) => Error::tampered("a segment of the file is missing"),
+            Err(error) => error,
         }
+    }
+
+    /// Whether the version is there, and has the record that was read. A purge
+    /// changes the head before it removes anything.
+    async fn is_unchanged(&self) -> Result<bool> {
+        let purged = || Error::not_found("the secret was purged while it was read");
+        let head = self.records.get(&self.head).await?.ok_or_else(purged)?;
+        let head = Head::parse(&head.value)?;
+        if !head.exists() || self.number < head.first {
+            return Err(purged());
+        }
+        let record = self.records.get(&self.record).await?.ok_or_else(missing_record)?;
+        Ok(*Record::parse(&record.value)?.commitment == self.commitment)
     }
 }
 
@@ -263,9 +274,8 @@ impl<'a> Pieces<'a> {
 
     /// The next piece; after the last one there is none, and none is asked for.
     async fn next(&mut self) -> Result<Piece> {
-        let bytes = match self.ahead.take() {
-            Some(bytes) => bytes,
-            None => return Err(Error::internal("a file was read beyond its end")),
+        let Some(bytes) = self.ahead.take() else {
+            return Err(Error::internal("a file was read beyond its end"));
         };
         if bytes.len() < SEGMENT_BYTES {
             return Ok(Piece { bytes, last: true });

@@ -73,7 +73,7 @@ impl EnvelopeStore {
         payload: &Payload<'_>,
         options: &PutOptions,
     ) -> Result<Option<VersionInfo>> {
-        let (content, payload, upload) = payload.parts();
+        let (what, bytes, upload) = payload.parts();
         if let Some(upload) = upload {
             self.check_wanted(upload).await?;
         }
@@ -93,8 +93,8 @@ impl EnvelopeStore {
 
         let (kind, now) = (options.kind, self.clock.now());
         let context = context(name, number, kind)?;
-        let header = Header { content, suite: self.options.suite, kind, created: now };
-        let sealed = seal(&*self.wrapper, &context, &header, payload.expose()).await?;
+        let header = Header { content: what, suite: self.options.suite, kind, created: now };
+        let sealed = seal(&*self.wrapper, &context, &header, bytes.expose()).await?;
         let head = Head { state: State::Live, kind, first, latest: number, updated: now };
         let batch = upload.map_or_else(Batch::new, |upload| {
             let (marker, revision) = upload.marker();

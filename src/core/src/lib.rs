@@ -12,6 +12,7 @@ pub mod engine;
 pub mod envelope;
 pub mod error;
 pub mod file;
+pub mod mask;
 pub mod memory;
 pub mod name;
 pub mod random;

@@ -4,6 +4,7 @@
 
 mod batch;
 mod files;
+mod render;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ pub mod context;
 pub mod engine;
 pub mod envelope;
 pub mod error;
+pub mod expression;
 pub mod file;
 pub mod mask;
 pub mod memory;

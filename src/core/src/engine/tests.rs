@@ -1,6 +1,8 @@
 //! What the engine adds to a store: many reads at once, refusals, and lines of
 //! the audit log for each.
 
+mod render;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};

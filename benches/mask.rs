@@ -96,8 +96,9 @@ fn mask(c: &mut Criterion) {
             });
         });
         // What finds the longest first is the only kind of it that replaces.
-        let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest);
-        let peer = built.build(forms(&values)).expect("an automaton");
+        let mut builder = AhoCorasick::builder();
+        builder.match_kind(MatchKind::LeftmostLongest);
+        let peer = builder.build(forms(&values)).expect("an automaton");
         let with = vec!["[masked]"; peer.patterns_len()];
         group.bench_function(BenchmarkId::new("aho-corasick", &what), |b| {
             b.iter(|| {

@@ -9,6 +9,10 @@ use crate::failure::Failure;
 pub(crate) const INTERNAL: u8 = 1;
 /// The command line itself was wrong.
 pub(crate) const USAGE: u8 = 2;
+/// A command was found and cannot be run, as shells have it.
+pub(crate) const NOT_RUN: u8 = 126;
+/// A command was not found.
+pub(crate) const NOT_FOUND: u8 = 127;
 /// What a shell shows for a process that a signal ended: this plus its number.
 const SIGNALLED: u8 = 128;
 const SIGPIPE: u8 = 13;
@@ -32,16 +36,25 @@ Exit codes:
   13  unsupported by this store
   14  limit exceeded: size, number or locked memory
   15  configuration is wrong, or does not fit the store
+ 126  the command of `run` cannot be run
+ 127  the command of `run` is not found
  130  interrupted at a prompt (128 and the signal's number)
- 141  the reader of our output went away";
+ 141  the reader of our output went away
+`run` otherwise ends with the code of its command.";
 
 pub(crate) fn code_of(failure: &Failure) -> u8 {
     match failure {
         Failure::Engine(error) => code(error.kind()),
         Failure::Usage(_) => USAGE,
         Failure::Signalled(signal) => SIGNALLED.saturating_add(*signal),
+        Failure::Ended(code) | Failure::NotRun { code, .. } => *code,
         Failure::BrokenPipe => SIGNALLED + SIGPIPE,
     }
+}
+
+/// The code for a process that a signal ended.
+pub(crate) fn signalled(signal: i32) -> u8 {
+    SIGNALLED.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX))
 }
 
 /// The code of an error's kind.

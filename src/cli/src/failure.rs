@@ -12,6 +12,10 @@ pub(crate) enum Failure {
     Usage(String),
     /// A signal ended a prompt.
     Signalled(u8),
+    /// A command that was run ended with this code, and has said why itself.
+    Ended(u8),
+    /// A command could not be run.
+    NotRun { code: u8, message: String },
     /// Whoever read our output has gone: nobody is left to tell.
     BrokenPipe,
 }

@@ -58,9 +58,11 @@ impl Output {
     pub(crate) fn failure(self, failure: &Failure) {
         let mut err = anstream::stderr().lock();
         let _ = match failure {
-            Failure::BrokenPipe | Failure::Signalled(_) => Ok(()),
-            Failure::Usage(message) if self.json => usage_json(&mut err, message),
-            Failure::Usage(message) => {
+            Failure::BrokenPipe | Failure::Signalled(_) | Failure::Ended(_) => Ok(()),
+            Failure::Usage(message) | Failure::NotRun { message, .. } if self.json => {
+                usage_json(&mut err, message)
+            }
+            Failure::Usage(message) | Failure::NotRun { message, .. } => {
                 let message = visible(message);
                 writeln!(err, "{BAD}error:{BAD:#} {message}")
             }

@@ -100,6 +100,24 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Reads many, in their latest versions; one that cannot be read fails all.
+    pub(crate) fn get_all(&mut self, names: &[String]) -> Result<Vec<Secret>> {
+        let wanted: Vec<_> = names.iter().map(|name| (name.as_str(), Select::Latest)).collect();
+        let answers = match self.open()? {
+            Open::Store(engine) => block_on(engine.get_all(&wanted))?,
+            Open::Sidecar(at) => at.wait(at.client.get_all(&wanted))?,
+        };
+        Ok(answers.into_iter().collect::<strongroom::Result<_>>()?)
+    }
+
+    /// Expands the expressions of a template.
+    pub(crate) fn render(&mut self, template: &SecretBytes) -> Result<SecretBytes> {
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.render(template.expose()))?,
+            Open::Sidecar(at) => at.wait(at.client.render(template))?,
+        })
+    }
+
     pub(crate) fn put(
         &mut self,
         name: &str,

@@ -127,6 +127,18 @@ impl Client {
         Ok(answer.results.into_iter().map(result).collect())
     }
 
+    /// Expands the expressions of `template`; see [`strongroom_core::expression`]
+    /// for how they are written. A secret that cannot be read fails the whole.
+    pub async fn render(&self, template: &SecretBytes) -> Result<SecretBytes> {
+        let request = v1::RenderRequest {
+            template: convert::lend(template.try_clone()?),
+            scope: self.scope.clone(),
+        };
+        let mut grpc = self.grpc.clone();
+        let call = async { grpc.render(self.request(request)).await };
+        convert::keep(self.answer("render", call).await?.text)
+    }
+
     /// Writes a new version; it is durable when this returns.
     pub async fn put(
         &self,

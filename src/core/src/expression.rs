@@ -333,7 +333,8 @@ mod tests {
 
     #[test]
     fn neither_names_nor_bytes_are_without_a_limit() {
-        let text: String = (0..=MAX_NAMES).map(|n| format!("<+secrets.getValue('n{n}')>")).collect();
+        let text: String =
+            (0..=MAX_NAMES).map(|n| format!("<+secrets.getValue('n{n}')>")).collect();
         let error = Template::parse(text.as_bytes()).expect_err("too many");
         assert_eq!(error.kind(), ErrorKind::LimitExceeded);
         let text = "<+secrets.getValue('a')>".repeat(20);

@@ -4,8 +4,9 @@
 use std::fmt;
 
 use crate::v1::{
-    BatchGetResult, DownloadResponse, GetResponse, OpenResponse, PutRequest, SealRequest,
-    UploadRequest, batch_get_result, download_response, put_request, upload_request,
+    BatchGetResult, DownloadResponse, GetResponse, OpenResponse, PutRequest, RenderRequest,
+    RenderResponse, SealRequest, UploadRequest, batch_get_result, download_response, put_request,
+    upload_request,
 };
 
 macro_rules! redacted {
@@ -25,6 +26,8 @@ redacted! {
     PutRequest { name, scope, kind, expect }
     SealRequest { name, scope, context }
     OpenResponse {}
+    RenderRequest { scope }
+    RenderResponse {}
     BatchGetResult { result }
     UploadRequest { part }
     DownloadResponse { part }
@@ -86,6 +89,8 @@ mod tests {
             format!("{:?}", PutRequest { value: value.clone(), ..Default::default() }),
             format!("{:?}", SealRequest { value: value.clone(), ..Default::default() }),
             format!("{:?}", OpenResponse { value: value.clone() }),
+            format!("{:?}", RenderRequest { template: value.clone(), ..Default::default() }),
+            format!("{:?}", RenderResponse { text: value.clone() }),
             format!("{:?}", v1::UploadRequest { part: chunk }),
             format!("{:?}", v1::DownloadResponse { part: down }),
         ];

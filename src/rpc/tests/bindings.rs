@@ -9,7 +9,7 @@ use std::path::Path;
 use prost::Message;
 
 /// Messages with values: their `Debug` is written by hand and shows none.
-const WITH_VALUES: [&str; 7] = [
+const WITH_VALUES: [&str; 9] = [
     ".strongroom.v1.GetResponse",
     ".strongroom.v1.PutRequest",
     ".strongroom.v1.UploadRequest",
@@ -17,6 +17,8 @@ const WITH_VALUES: [&str; 7] = [
     ".strongroom.v1.SealRequest",
     ".strongroom.v1.OpenResponse",
     ".strongroom.v1.BatchGetResult",
+    ".strongroom.v1.RenderRequest",
+    ".strongroom.v1.RenderResponse",
 ];
 
 #[test]

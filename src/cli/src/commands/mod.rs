@@ -12,7 +12,9 @@ mod open;
 mod purge;
 mod put;
 mod quickstart;
+mod render;
 mod restore;
+mod run;
 mod seal;
 mod serve;
 mod status;
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Delete(delete::Args),
     Restore(restore::Args),
     Purge(purge::Args),
+    Run(run::Args),
+    Render(render::Args),
     Watch(watch::Args),
     Seal(seal::Args),
     Open(open::Args),
@@ -44,6 +48,8 @@ pub(crate) enum Command {
     Quickstart(quickstart::Args),
     Completions(completions::Args),
     Man(man::Args),
+    #[command(hide = true)]
+    Vanish(run::Vanish),
 }
 
 impl Command {
@@ -57,6 +63,8 @@ impl Command {
             Self::Delete(args) => args.run(context),
             Self::Restore(args) => args.run(context),
             Self::Purge(args) => args.run(context),
+            Self::Run(args) => args.run(context),
+            Self::Render(args) => args.run(context),
             Self::Watch(args) => args.run(context),
             Self::Seal(args) => args.run(context),
             Self::Open(args) => args.run(context),
@@ -67,6 +75,7 @@ impl Command {
             Self::Quickstart(args) => args.run(context),
             Self::Completions(args) => args.run(context),
             Self::Man(args) => args.run(context),
+            Self::Vanish(args) => args.run(),
         }
     }
 }

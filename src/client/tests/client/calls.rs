@@ -95,6 +95,14 @@ async fn values_are_sealed_and_opened() {
 }
 
 #[tokio::test]
+async fn templates_are_rendered_in_their_scope() {
+    let (_dir, _server, client) = connected().await;
+    let scope: Scope = "acme/x".parse().expect("a scope");
+    let rendered = client.at(&scope).render(&value(b"a template")).await.expect("rendered");
+    assert!(rendered.expose() == b"acme/x: a template");
+}
+
+#[tokio::test]
 async fn the_sidecar_tells_of_itself() {
     let (_dir, _server, client) = connected().await;
     let status = client.status(&["account.db"]).await.expect("told");

@@ -150,6 +150,12 @@ impl Strongroom for Fake {
         }
     }
 
+    async fn render(&self, request: Request<v1::RenderRequest>) -> Answer<v1::RenderResponse> {
+        let request = request.into_inner();
+        let text = [request.scope.as_bytes(), b": ", &request.template].concat();
+        Ok(Response::new(v1::RenderResponse { text: text.into() }))
+    }
+
     async fn batch_get(
         &self,
         request: Request<v1::BatchGetRequest>,

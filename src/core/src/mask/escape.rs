@@ -74,16 +74,16 @@ impl Unit {
 /// What is left as it is in a URL, besides letters and digits. A space among it
 /// becomes `+`.
 const IN_URLS: [&[u8]; 10] = [
-    b"-_.~",             // RFC 3986 §2.3
-    b"-_.~ ",            // Go's QueryEscape, and most of what builds a query
-    b"*-._ ",            // application/x-www-form-urlencoded of the WHATWG URL standard
-    b"-_.~/",            // Python's quote
-    b"-_.~/ ",           // Python's quote_plus with a slash that is safe
-    b"-_.~!'()*",        // encodeURIComponent of ECMAScript
+    b"-_.~",                 // RFC 3986 §2.3
+    b"-_.~ ",                // Go's QueryEscape, and most of what builds a query
+    b"*-._ ",                // application/x-www-form-urlencoded of the WHATWG URL standard
+    b"-_.~/",                // Python's quote
+    b"-_.~/ ",               // Python's quote_plus with a slash that is safe
+    b"-_.~!'()*",            // encodeURIComponent of ECMAScript
     b"-_.~!'()*;,/?:@&=+$#", // encodeURI of ECMAScript
-    b"-_.~$&+:=@",       // Go's PathEscape
-    b"-_.~$&+,;=",       // Go's UserPassword
-    b"-_.~!$%&'()*+,",   // the userinfo of the WHATWG URL standard
+    b"-_.~$&+:=@",           // Go's PathEscape
+    b"-_.~$&+,;=",           // Go's UserPassword
+    b"-_.~!$%&'()*+,",       // the userinfo of the WHATWG URL standard
 ];
 
 /// Percent-encoding, one for each set and case.
@@ -198,9 +198,7 @@ pub(super) fn shell(unit: Unit, how: Shell) -> Option<Written> {
         Shell::Single => unit.is_in(b"'").then(|| Written::of(b"'\\''")),
         Shell::SingleAround => unit.is_in(b"'").then(|| Written::of(b"'\"'\"'")),
         Shell::Double => unit.is_in(b"$`\"\\").then(|| backslash(unit)),
-        Shell::Backslash => {
-            unit.is_in(b" \t!\"$&'()*,;<>?[\\]^`{|}").then(|| backslash(unit))
-        }
+        Shell::Backslash => unit.is_in(b" \t!\"$&'()*,;<>?[\\]^`{|}").then(|| backslash(unit)),
         Shell::Dollar { non_ascii } => dollar(unit, non_ascii),
     }
 }
@@ -232,9 +230,8 @@ fn dollar(unit: Unit, non_ascii: bool) -> Option<Written> {
     if !short.is_empty() {
         return Some(Written::of(short));
     }
-    let is_octal = matches!(unit, Unit::Byte(_))
-        || c.is_ascii_control()
-        || (non_ascii && !c.is_ascii());
+    let is_octal =
+        matches!(unit, Unit::Byte(_)) || c.is_ascii_control() || (non_ascii && !c.is_ascii());
     if !is_octal {
         return None;
     }

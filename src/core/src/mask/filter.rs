@@ -9,7 +9,9 @@ const MAX_STRIDE: usize = 8;
 /// Bits of the table for each gram in it: 1 of 32 grams that are in no pattern
 /// looks as if it were.
 const BITS_PER_GRAM: usize = 32;
-/// The most bits of a table: 1 MiB, which is still near the processor.
+/// The fewest bits of a table, 16 KiB, which is at the processor anyhow; and the
+/// most, 1 MiB, which is still near.
+const MIN_BITS: usize = 1 << 17;
 const MAX_BITS: usize = 1 << 23;
 /// 2^64 divided by the golden ratio: spreads a gram over the upper bits (Knuth,
 /// The Art of Computer Programming 6.4).
@@ -84,7 +86,7 @@ struct Bits {
 
 impl Bits {
     fn new(grams: usize) -> Self {
-        let bits = (grams * BITS_PER_GRAM).next_power_of_two().clamp(64, MAX_BITS);
+        let bits = (grams * BITS_PER_GRAM).next_power_of_two().clamp(MIN_BITS, MAX_BITS);
         let words = Zeroizing::new(vec![0; bits / 64]);
         Self { words, shift: 64 - bits.trailing_zeros() }
     }

@@ -80,11 +80,7 @@ pub(super) struct Patterns {
 impl Patterns {
     /// Adds `pattern`, in pieces of at most `longest` bytes of about the same
     /// length.
-    pub(super) fn add(
-        &mut self,
-        pattern: impl Iterator<Item = u8>,
-        longest: usize,
-    ) -> Result<()> {
+    pub(super) fn add(&mut self, pattern: impl Iterator<Item = u8>, longest: usize) -> Result<()> {
         let from = self.text.len();
         for byte in pattern {
             self.text.write_all(&[byte]).map_err(|error| {

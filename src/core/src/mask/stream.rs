@@ -43,11 +43,7 @@ impl<'a> MaskStream<'a> {
             let text = &self.held.expose()[..joined];
             // With all of the chunk, its own end decides; otherwise there is
             // enough of it to decide what is before it.
-            let decided = if taken == chunk.len() {
-                self.masker.decided(text)
-            } else {
-                before
-            };
+            let decided = if taken == chunk.len() { self.masker.decided(text) } else { before };
             let mut state = Emitted::of(self.covered, self.is_after_mask, masked);
             state.emit(self.masker, text, decided);
             (self.covered, self.is_after_mask) = (state.at - decided, state.is_after_mask);

@@ -80,6 +80,23 @@ pub struct Error {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
+pub struct RenderRequest {
+    /// The template's bytes; not necessarily UTF-8.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub template: ::prost::bytes::Bytes,
+    /// The scope that its names are read in.
+    #[prost(string, tag = "2")]
+    pub scope: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct RenderResponse {
+    /// The template with values in the places of expressions: at most 16 MiB.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub text: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct PutRequest {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -683,6 +700,29 @@ pub mod strongroom_client {
                 .insert(GrpcMethod::new("strongroom.v1.Strongroom", "BatchGet"));
             self.inner.unary(req, path, codec).await
         }
+        /// Expands the expressions <+secrets.getValue("NAME")> of a template. Each secret
+        /// that it names has to be one that the caller may get, and is recorded as read.
+        pub async fn render(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenderRequest>,
+        ) -> std::result::Result<tonic::Response<super::RenderResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.Strongroom/Render",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Render"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Writes a new version; it is durable when this returns.
         pub async fn put(
             &mut self,
@@ -1010,6 +1050,12 @@ pub mod strongroom_server {
             tonic::Response<super::BatchGetResponse>,
             tonic::Status,
         >;
+        /// Expands the expressions <+secrets.getValue("NAME")> of a template. Each secret
+        /// that it names has to be one that the caller may get, and is recorded as read.
+        async fn render(
+            &self,
+            request: tonic::Request<super::RenderRequest>,
+        ) -> std::result::Result<tonic::Response<super::RenderResponse>, tonic::Status>;
         /// Writes a new version; it is durable when this returns.
         async fn put(
             &self,
@@ -1243,6 +1289,49 @@ pub mod strongroom_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchGetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.Strongroom/Render" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenderSvc<T: Strongroom>(pub Arc<T>);
+                    impl<T: Strongroom> tonic::server::UnaryService<super::RenderRequest>
+                    for RenderSvc<T> {
+                        type Response = super::RenderResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Strongroom>::render(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenderSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

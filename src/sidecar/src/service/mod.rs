@@ -7,6 +7,7 @@
 mod files;
 mod lists;
 mod reads;
+mod render;
 mod seals;
 mod state;
 mod writes;
@@ -152,6 +153,10 @@ impl Strongroom for Service {
         request: Request<v1::BatchGetRequest>,
     ) -> Answer<v1::BatchGetResponse> {
         answer(self.read_all(request.into_inner()).await)
+    }
+
+    async fn render(&self, request: Request<v1::RenderRequest>) -> Answer<v1::RenderResponse> {
+        answer(self.render_template(request.into_inner()).await)
     }
 
     async fn put(&self, mut request: Request<v1::PutRequest>) -> Answer<v1::PutResponse> {

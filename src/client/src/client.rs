@@ -9,8 +9,8 @@ use strongroom_core::{
     Error, Listing, Page, PageRequest, PutOptions, Result, Scope, Secret, SecretBytes, Select,
     VersionInfo,
 };
-use strongroom_rpc::v1;
 use strongroom_rpc::v1::strongroom_client::StrongroomClient;
+use strongroom_rpc::{missing_from_wire, v1};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response};
 
@@ -156,7 +156,8 @@ impl Client {
         let mut grpc = self.grpc.clone();
         let call = async { grpc.put(self.request(request)).await };
         let answer = self.answer("put", call).await?;
-        convert::info(&answer.version, answer.kind, answer.created)
+        let info = convert::info(&answer.version, answer.kind, answer.created)?;
+        Ok(VersionInfo { missing_keks: missing_from_wire(answer.missing_keks), ..info })
     }
 
     /// The secrets of exactly `scope` that the caller may list.

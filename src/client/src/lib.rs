@@ -42,6 +42,7 @@ mod convert;
 mod fault;
 mod status;
 mod transfer;
+mod upkeep;
 mod watch;
 
 pub use client::{Client, ClientOptions};

@@ -10,7 +10,7 @@ use strongroom_core::{
     Error, Kind, PutOptions, Result, SecretBytes, Select, Timestamp, Version, VersionInfo,
 };
 use strongroom_rpc::v1::{download_response, upload_request};
-use strongroom_rpc::{CHUNK_BYTES, from_duration, v1};
+use strongroom_rpc::{CHUNK_BYTES, from_duration, missing_from_wire, v1};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -66,7 +66,8 @@ impl Client {
             biased;
             answer = call => {
                 let answer = answer?;
-                convert::info(&answer.version, answer.kind, answer.created)
+                let info = convert::info(&answer.version, answer.kind, answer.created)?;
+        Ok(VersionInfo { missing_keks: missing_from_wire(answer.missing_keks), ..info })
             }
             error = sent => error,
         }

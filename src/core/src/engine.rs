@@ -7,6 +7,7 @@ mod files;
 mod render;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

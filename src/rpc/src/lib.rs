@@ -7,6 +7,7 @@
 mod convert;
 mod peer;
 mod status;
+mod upkeep;
 mod values;
 
 pub use convert::{
@@ -14,6 +15,11 @@ pub use convert::{
 };
 pub use peer::Peer;
 pub use status::{DOMAIN, code_of, error_of, from_wire, reason_of, status_of, to_wire};
+pub use upkeep::{
+    kek_version_from_wire, kek_version_to_wire, key_report_from_wire, key_report_to_wire,
+    missing_from_wire, missing_to_wire, outcome_from_wire, outcome_to_wire, progress_from_wire,
+    progress_to_wire,
+};
 
 /// Messages, client and server of `strongroom.v1`, as they are generated.
 #[allow(

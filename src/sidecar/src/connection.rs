@@ -132,6 +132,9 @@ struct Routes {
 }
 
 const STRONGROOM: &str = "/strongroom.v1.Strongroom/";
+/// Methods whose answers last as long as the client or the work does.
+const LASTING: [&str; 7] =
+    ["Watch", "Health", "Reflection", "Rewrap", "Reencrypt", "ReportKeys", "DestroyKeyVersion"];
 
 impl Routes {
     async fn answer(
@@ -141,7 +144,7 @@ impl Routes {
         let began = Instant::now();
         let method = method_of(request.uri().path());
         let name = METHODS[method];
-        let watch = name == "Watch" || name == "Health" || name == "Reflection";
+        let watch = LASTING.contains(&name);
         let shared = Arc::clone(&self.common.shared);
         let limits = Arc::clone(&self.caller.session(&shared).current.limits);
         let counted = match self.counted.begin(&limits, watch) {

@@ -18,7 +18,12 @@ use tonic::Code;
 use crate::usage::Refusal;
 
 /// The methods, as metrics name them; the last stands for every other path.
-pub(crate) const METHODS: [&str; 18] = [
+pub(crate) const METHODS: [&str; 23] = [
+    "Rotate",
+    "Rewrap",
+    "Reencrypt",
+    "ReportKeys",
+    "DestroyKeyVersion",
     "Get",
     "BatchGet",
     "Put",

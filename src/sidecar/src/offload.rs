@@ -51,7 +51,7 @@ impl Offload {
 }
 
 /// A task that ends when nobody waits for it any more.
-struct AbortOnDrop<T>(JoinHandle<Result<T>>);
+pub(crate) struct AbortOnDrop<T>(pub(crate) JoinHandle<Result<T>>);
 
 impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T>;

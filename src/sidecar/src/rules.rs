@@ -84,6 +84,13 @@ impl Grants {
         })
     }
 
+    /// Whether the caller may do `verb` with every name, and so with the store as
+    /// a whole.
+    #[must_use]
+    pub fn allow_all(&self, verb: Verb) -> bool {
+        self.0.iter().any(|what| what.verbs.contain(verb) && what.patterns.contains(&Pattern(None)))
+    }
+
     /// Whether no rule is about the caller at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

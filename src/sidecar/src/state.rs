@@ -187,6 +187,11 @@ impl Session {
         self.grants.reach(verb, scope)
     }
 
+    /// Whether the caller may do `verb` with the whole store.
+    pub(crate) fn allows_all(&self, verb: Verb) -> bool {
+        self.grants.allow_all(verb)
+    }
+
     /// Whether any rule is about the caller.
     pub(crate) fn is_known(&self) -> bool {
         !self.grants.is_empty()

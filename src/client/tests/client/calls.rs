@@ -1,12 +1,14 @@
 //! What is asked and answered when all is well.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use strongroom_client::{Change, ChangeKind};
+use strongroom_core::upkeep::{Reencrypt, Selection};
 use strongroom_core::{
-    ErrorKind, Expect, Kind, PageRequest, PutOptions, Scope, SecretBytes, Select, Timestamp,
-    Version,
+    ErrorKind, Expect, Kind, PageRequest, Progress, PutOptions, Scope, SecretBytes, SecretName,
+    Select, Suite, Timestamp, Version,
 };
 
 use crate::connected;
@@ -129,4 +131,36 @@ async fn requests_have_an_authority_and_tell_their_deadline() {
     };
     assert_eq!(authority.as_deref(), Some("localhost"));
     assert!(timeout.is_some(), "30 s, unless the caller says otherwise");
+}
+
+#[tokio::test]
+async fn long_operations_tell_how_far_they_are_and_how_they_ended() {
+    let (_dir, _server, client) = connected().await;
+    let told = Mutex::new(Vec::new());
+    let observer = |progress: &Progress| told.lock().expect("no panic").push(*progress);
+    assert_eq!(client.rotate(Some("k")).await.expect("rotated").version, "k2");
+    let outcome = client.rewrap(&observer).await.expect("rewrapped");
+    assert_eq!((outcome.examined, outcome.changed, outcome.failed), (3, 2, 1));
+    assert!(outcome.resumed && outcome.missing_keks["k"] == 2);
+    let failed = &outcome.failures[0];
+    assert_eq!((failed.name.id(), failed.kind), ("db", ErrorKind::Tampered));
+    assert_eq!(told.lock().expect("no panic")[0].left(), Some(2));
+    let report = client.key_report(&observer).await.expect("a report");
+    assert_eq!((report.records, report.stale), (7, 1));
+    assert_eq!(report.keks[0].versions[0].kek.created, Some(Timestamp(5)));
+}
+
+#[tokio::test]
+async fn an_operation_that_does_not_end_as_it_should_is_an_error() {
+    let (_dir, _server, client) = connected().await;
+    let name = SecretName::new("acme/x".parse().expect("a scope"), "db").expect("a name");
+    let what = Reencrypt {
+        selection: Selection::names([&name]),
+        suite: Some(Suite::ChaCha20Poly1305),
+        restart: true,
+    };
+    let error = client.reencrypt(&what, &|_| ()).await.expect_err("no end");
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
+    let destroyed = client.destroy_key_version(Some("k"), "1", &|_| ()).await;
+    assert_eq!(destroyed.expect_err("another answer").kind(), ErrorKind::Internal);
 }

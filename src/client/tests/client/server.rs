@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use futures_util::{Stream, StreamExt, stream};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use strongroom_core::{Error, ErrorKind};
+use strongroom_core::{Error, ErrorKind, Timestamp};
 use strongroom_rpc::v1::strongroom_server::{Strongroom, StrongroomServer};
+use strongroom_rpc::v1::task_event::Event;
 use strongroom_rpc::v1::{download_response, put_request, upload_request};
 use strongroom_rpc::{status_of, v1};
 use tokio::net::UnixListener;
@@ -154,6 +155,81 @@ impl Strongroom for Fake {
         let request = request.into_inner();
         let text = [request.scope.as_bytes(), b": ", &request.template].concat();
         Ok(Response::new(v1::RenderResponse { text: text.into() }))
+    }
+
+    async fn rotate(&self, request: Request<v1::RotateRequest>) -> Answer<v1::RotateResponse> {
+        let version = v1::KekVersion {
+            version: format!("{}2", request.into_inner().kek),
+            created: None,
+            is_current: true,
+        };
+        Ok(Response::new(v1::RotateResponse { version: Some(version) }))
+    }
+
+    type RewrapStream = Events<v1::TaskEvent>;
+
+    async fn rewrap(&self, _: Request<v1::RewrapRequest>) -> Answer<Events<v1::TaskEvent>> {
+        let failures = vec![v1::Failed {
+            scope: "acme/x".to_owned(),
+            name: "db".to_owned(),
+            version: "3".to_owned(),
+            error: Some(strongroom_rpc::to_wire(&Error::tampered("altered"))),
+        }];
+        let outcome = v1::Outcome {
+            examined: 3,
+            changed: 2,
+            failed: 1,
+            failures,
+            missing_keks: [("k".to_owned(), 2)].into(),
+            resumed: true,
+        };
+        let progress = v1::Progress { done: 1, total: Some(3), changed: 1, failed: 0 };
+        Ok(Response::new(events([Event::Progress(progress), Event::Outcome(outcome)])))
+    }
+
+    type ReencryptStream = Events<v1::TaskEvent>;
+
+    async fn reencrypt(
+        &self,
+        request: Request<v1::ReencryptRequest>,
+    ) -> Answer<Events<v1::TaskEvent>> {
+        // What was asked comes back as a failure's name, and then there is no end.
+        let v1::ReencryptRequest { names, within, suite, restart } = request.into_inner();
+        assert_eq!(names, ["acme/x:db"]);
+        assert_eq!((within.as_str(), suite.as_str(), restart), ("", "chacha20-poly1305", true));
+        Ok(Response::new(events([])))
+    }
+
+    type ReportKeysStream = Events<v1::TaskEvent>;
+
+    async fn report_keys(
+        &self,
+        _: Request<v1::ReportKeysRequest>,
+    ) -> Answer<Events<v1::TaskEvent>> {
+        let version = v1::KekVersion {
+            version: "1".to_owned(),
+            created: Some(strongroom_rpc::timestamp(Timestamp(5))),
+            is_current: true,
+        };
+        let versions = vec![v1::KekVersionUse {
+            version: Some(version),
+            records: 7,
+            examples: vec!["acme:db".to_owned()],
+        }];
+        let keks = vec![v1::KekUse { kek: "k".to_owned(), in_use: true, versions }];
+        Ok(Response::new(events([Event::Keys(v1::KeyReport { keks, records: 7, stale: 1 })])))
+    }
+
+    type DestroyKeyVersionStream = Events<v1::TaskEvent>;
+
+    async fn destroy_key_version(
+        &self,
+        request: Request<v1::DestroyKeyVersionRequest>,
+    ) -> Answer<Events<v1::TaskEvent>> {
+        let v1::DestroyKeyVersionRequest { kek, version } = request.into_inner();
+        assert_eq!((kek.as_str(), version.as_str()), ("k", "1"));
+        // The answer of another operation.
+        Ok(Response::new(events([Event::Outcome(v1::Outcome::default())])))
     }
 
     async fn batch_get(
@@ -350,4 +426,8 @@ impl Strongroom for Fake {
     async fn check(&self, _: Request<v1::CheckRequest>) -> Answer<v1::CheckResponse> {
         Ok(Response::new(v1::CheckResponse { checked: vec!["store: read".into()] }))
     }
+}
+
+fn events<const N: usize>(events: [Event; N]) -> Events<v1::TaskEvent> {
+    Box::pin(stream::iter(events.map(|event| Ok(v1::TaskEvent { event: Some(event) }))))
 }

@@ -24,6 +24,19 @@ pub enum Suite {
     ChaCha20Poly1305 = 2,
 }
 
+impl std::str::FromStr for Suite {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = [Self::Aes256Gcm, Self::ChaCha20Poly1305];
+        found.into_iter().find(|suite| suite.as_str() == name).ok_or_else(|| {
+            Error::configuration(format!(
+                "there is no suite {name:?}: use aes-256-gcm or chacha20-poly1305"
+            ))
+        })
+    }
+}
+
 impl Suite {
     /// Both suites.
     pub const ALL: [Self; 2] = [Self::Aes256Gcm, Self::ChaCha20Poly1305];

@@ -124,7 +124,7 @@ pub mod put_request {
         IfVersion(::prost::alloc::string::String),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutResponse {
     #[prost(string, tag = "1")]
     pub version: ::prost::alloc::string::String,
@@ -132,6 +132,17 @@ pub struct PutResponse {
     pub kind: i32,
     #[prost(message, optional, tag = "3")]
     pub created: ::core::option::Option<::prost_types::Timestamp>,
+    /// KEKs that should protect this version and could not be had; a rewrap adds
+    /// them.
+    #[prost(message, repeated, tag = "4")]
+    pub missing_keks: ::prost::alloc::vec::Vec<MissingKek>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MissingKek {
+    #[prost(string, tag = "1")]
+    pub kek: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub error: ::core::option::Option<Error>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRequest {
@@ -281,7 +292,7 @@ pub mod upload_start {
         IfVersion(::prost::alloc::string::String),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UploadResponse {
     #[prost(string, tag = "1")]
     pub version: ::prost::alloc::string::String,
@@ -289,6 +300,8 @@ pub struct UploadResponse {
     pub kind: i32,
     #[prost(message, optional, tag = "3")]
     pub created: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, repeated, tag = "4")]
+    pub missing_keks: ::prost::alloc::vec::Vec<MissingKek>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DownloadRequest {
@@ -373,6 +386,151 @@ pub struct OpenRequest {
 pub struct OpenResponse {
     #[prost(bytes = "bytes", tag = "1")]
     pub value: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateRequest {
+    /// The KEK; empty for the preferred one.
+    #[prost(string, tag = "1")]
+    pub kek: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateResponse {
+    #[prost(message, optional, tag = "1")]
+    pub version: ::core::option::Option<KekVersion>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RewrapRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReencryptRequest {
+    /// Which secrets, written as in the sidecar's scope or as SCOPE:NAME; none for
+    /// all.
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// All secrets of this scope and of the scopes below it, unless names are given.
+    #[prost(string, tag = "2")]
+    pub within: ::prost::alloc::string::String,
+    /// "aes-256-gcm" or "chacha20-poly1305"; empty for the store's own.
+    #[prost(string, tag = "3")]
+    pub suite: ::prost::alloc::string::String,
+    /// Begin anew, though another re-encryption is not finished.
+    #[prost(bool, tag = "4")]
+    pub restart: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportKeysRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DestroyKeyVersionRequest {
+    /// The KEK; empty for the preferred one.
+    #[prost(string, tag = "1")]
+    pub kek: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub version: ::prost::alloc::string::String,
+}
+/// What a long operation tells: progress, some times a second at most, and its
+/// end as the last.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TaskEvent {
+    #[prost(oneof = "task_event::Event", tags = "1, 2, 3, 4")]
+    pub event: ::core::option::Option<task_event::Event>,
+}
+/// Nested message and enum types in `TaskEvent`.
+pub mod task_event {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Event {
+        #[prost(message, tag = "1")]
+        Progress(super::Progress),
+        #[prost(message, tag = "2")]
+        Outcome(super::Outcome),
+        #[prost(message, tag = "3")]
+        Keys(super::KeyReport),
+        /// The version was destroyed.
+        #[prost(message, tag = "4")]
+        Destroyed(super::KekVersion),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Progress {
+    #[prost(uint64, tag = "1")]
+    pub done: u64,
+    /// Absent while it is not known.
+    #[prost(uint64, optional, tag = "2")]
+    pub total: ::core::option::Option<u64>,
+    #[prost(uint64, tag = "3")]
+    pub changed: u64,
+    #[prost(uint64, tag = "4")]
+    pub failed: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Outcome {
+    #[prost(uint64, tag = "1")]
+    pub examined: u64,
+    #[prost(uint64, tag = "2")]
+    pub changed: u64,
+    #[prost(uint64, tag = "3")]
+    pub failed: u64,
+    /// The first of those that failed; they are as they were.
+    #[prost(message, repeated, tag = "4")]
+    pub failures: ::prost::alloc::vec::Vec<Failed>,
+    /// By KEK, under how many of the changed versions it is missing.
+    #[prost(map = "string, uint64", tag = "5")]
+    pub missing_keks: ::std::collections::HashMap<::prost::alloc::string::String, u64>,
+    /// Whether this went on with what an earlier call had begun.
+    #[prost(bool, tag = "6")]
+    pub resumed: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Failed {
+    #[prost(string, tag = "1")]
+    pub scope: ::prost::alloc::string::String,
+    /// Within that scope.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub version: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub error: ::core::option::Option<Error>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyReport {
+    #[prost(message, repeated, tag = "1")]
+    pub keks: ::prost::alloc::vec::Vec<KekUse>,
+    /// How many versions of secrets there are.
+    #[prost(uint64, tag = "2")]
+    pub records: u64,
+    /// How many of them a rewrap would change.
+    #[prost(uint64, tag = "3")]
+    pub stale: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KekUse {
+    #[prost(string, tag = "1")]
+    pub kek: ::prost::alloc::string::String,
+    /// Whether new versions are wrapped under it.
+    #[prost(bool, tag = "2")]
+    pub in_use: bool,
+    /// Oldest first.
+    #[prost(message, repeated, tag = "3")]
+    pub versions: ::prost::alloc::vec::Vec<KekVersionUse>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KekVersionUse {
+    #[prost(message, optional, tag = "1")]
+    pub version: ::core::option::Option<KekVersion>,
+    /// How many versions of secrets need it, and some of them.
+    #[prost(uint64, tag = "2")]
+    pub records: u64,
+    #[prost(string, repeated, tag = "3")]
+    pub examples: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KekVersion {
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// Absent where the KMS does not tell.
+    #[prost(message, optional, tag = "2")]
+    pub created: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(bool, tag = "3")]
+    pub is_current: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRequest {
@@ -978,6 +1136,135 @@ pub mod strongroom_client {
                 .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Open"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a new version of a KEK, which wraps from now on. What is stored stays
+        /// under the versions that it has, until a rewrap.
+        pub async fn rotate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateRequest>,
+        ) -> std::result::Result<tonic::Response<super::RotateResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.Strongroom/Rotate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Rotate"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Wraps every DEK anew that is not under the current version of every KEK.
+        /// This and the three that follow are about the whole store: a caller needs the
+        /// verb for every name. They tell how far they are and then how they ended;
+        /// whoever goes away ends them, and they go on where they were when called
+        /// again.
+        pub async fn rewrap(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RewrapRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TaskEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.Strongroom/Rewrap",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Rewrap"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Gives versions a fresh DEK and a fresh ciphertext.
+        pub async fn reencrypt(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReencryptRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TaskEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.Strongroom/Reencrypt",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Reencrypt"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Tells which versions of which KEKs are needed by how many versions.
+        pub async fn report_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReportKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TaskEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.Strongroom/ReportKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.Strongroom", "ReportKeys"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Destroys a version of a KEK that no record needs.
+        pub async fn destroy_key_version(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DestroyKeyVersionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TaskEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.Strongroom/DestroyKeyVersion",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("strongroom.v1.Strongroom", "DestroyKeyVersion"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// What the sidecar is doing, and what its cache knows of secrets.
         pub async fn status(
             &mut self,
@@ -1127,6 +1414,63 @@ pub mod strongroom_server {
             &self,
             request: tonic::Request<super::OpenRequest>,
         ) -> std::result::Result<tonic::Response<super::OpenResponse>, tonic::Status>;
+        /// Makes a new version of a KEK, which wraps from now on. What is stored stays
+        /// under the versions that it has, until a rewrap.
+        async fn rotate(
+            &self,
+            request: tonic::Request<super::RotateRequest>,
+        ) -> std::result::Result<tonic::Response<super::RotateResponse>, tonic::Status>;
+        /// Server streaming response type for the Rewrap method.
+        type RewrapStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TaskEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Wraps every DEK anew that is not under the current version of every KEK.
+        /// This and the three that follow are about the whole store: a caller needs the
+        /// verb for every name. They tell how far they are and then how they ended;
+        /// whoever goes away ends them, and they go on where they were when called
+        /// again.
+        async fn rewrap(
+            &self,
+            request: tonic::Request<super::RewrapRequest>,
+        ) -> std::result::Result<tonic::Response<Self::RewrapStream>, tonic::Status>;
+        /// Server streaming response type for the Reencrypt method.
+        type ReencryptStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TaskEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Gives versions a fresh DEK and a fresh ciphertext.
+        async fn reencrypt(
+            &self,
+            request: tonic::Request<super::ReencryptRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReencryptStream>, tonic::Status>;
+        /// Server streaming response type for the ReportKeys method.
+        type ReportKeysStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TaskEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tells which versions of which KEKs are needed by how many versions.
+        async fn report_keys(
+            &self,
+            request: tonic::Request<super::ReportKeysRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReportKeysStream>, tonic::Status>;
+        /// Server streaming response type for the DestroyKeyVersion method.
+        type DestroyKeyVersionStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TaskEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Destroys a version of a KEK that no record needs.
+        async fn destroy_key_version(
+            &self,
+            request: tonic::Request<super::DestroyKeyVersionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::DestroyKeyVersionStream>,
+            tonic::Status,
+        >;
         /// What the sidecar is doing, and what its cache knows of secrets.
         async fn status(
             &self,
@@ -1830,6 +2174,235 @@ pub mod strongroom_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.Strongroom/Rotate" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateSvc<T: Strongroom>(pub Arc<T>);
+                    impl<T: Strongroom> tonic::server::UnaryService<super::RotateRequest>
+                    for RotateSvc<T> {
+                        type Response = super::RotateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Strongroom>::rotate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.Strongroom/Rewrap" => {
+                    #[allow(non_camel_case_types)]
+                    struct RewrapSvc<T: Strongroom>(pub Arc<T>);
+                    impl<
+                        T: Strongroom,
+                    > tonic::server::ServerStreamingService<super::RewrapRequest>
+                    for RewrapSvc<T> {
+                        type Response = super::TaskEvent;
+                        type ResponseStream = T::RewrapStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RewrapRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Strongroom>::rewrap(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RewrapSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.Strongroom/Reencrypt" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReencryptSvc<T: Strongroom>(pub Arc<T>);
+                    impl<
+                        T: Strongroom,
+                    > tonic::server::ServerStreamingService<super::ReencryptRequest>
+                    for ReencryptSvc<T> {
+                        type Response = super::TaskEvent;
+                        type ResponseStream = T::ReencryptStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReencryptRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Strongroom>::reencrypt(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReencryptSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.Strongroom/ReportKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportKeysSvc<T: Strongroom>(pub Arc<T>);
+                    impl<
+                        T: Strongroom,
+                    > tonic::server::ServerStreamingService<super::ReportKeysRequest>
+                    for ReportKeysSvc<T> {
+                        type Response = super::TaskEvent;
+                        type ResponseStream = T::ReportKeysStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReportKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Strongroom>::report_keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.Strongroom/DestroyKeyVersion" => {
+                    #[allow(non_camel_case_types)]
+                    struct DestroyKeyVersionSvc<T: Strongroom>(pub Arc<T>);
+                    impl<
+                        T: Strongroom,
+                    > tonic::server::ServerStreamingService<
+                        super::DestroyKeyVersionRequest,
+                    > for DestroyKeyVersionSvc<T> {
+                        type Response = super::TaskEvent;
+                        type ResponseStream = T::DestroyKeyVersionStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DestroyKeyVersionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Strongroom>::destroy_key_version(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DestroyKeyVersionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

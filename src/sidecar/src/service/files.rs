@@ -10,7 +10,9 @@ use prost::Message;
 use strongroom::config::Verb;
 use strongroom::{Error, FileReader, FileSource, Kind, PutOptions, Result};
 use strongroom_rpc::v1::{download_response, upload_request, upload_start};
-use strongroom_rpc::{duration, error_of, kind_from_wire, kind_to_wire, status_of, timestamp, v1};
+use strongroom_rpc::{
+    duration, error_of, kind_from_wire, kind_to_wire, missing_to_wire, status_of, timestamp, v1,
+};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -61,6 +63,7 @@ impl Service {
             version: info.version.to_string(),
             kind: kind_to_wire(info.kind),
             created: Some(timestamp(info.created)),
+            missing_keks: missing_to_wire(&info.missing_keks),
         })
     }
 

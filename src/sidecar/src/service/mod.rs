@@ -10,6 +10,7 @@ mod reads;
 mod render;
 mod seals;
 mod state;
+mod upkeep;
 mod writes;
 
 use std::sync::Arc;
@@ -222,6 +223,46 @@ impl Strongroom for Service {
     async fn open(&self, mut request: Request<v1::OpenRequest>) -> Answer<v1::OpenResponse> {
         let counted = counted(&mut request);
         answer(self.open_sealed(counted, request.into_inner()).await)
+    }
+
+    async fn rotate(&self, mut request: Request<v1::RotateRequest>) -> Answer<v1::RotateResponse> {
+        let counted = counted(&mut request);
+        answer(self.rotate_kek(counted, request.into_inner()).await)
+    }
+
+    type RewrapStream = upkeep::Events;
+
+    async fn rewrap(&self, mut request: Request<v1::RewrapRequest>) -> Answer<upkeep::Events> {
+        answer(self.rewrap_store(counted(&mut request)).await)
+    }
+
+    type ReencryptStream = upkeep::Events;
+
+    async fn reencrypt(
+        &self,
+        mut request: Request<v1::ReencryptRequest>,
+    ) -> Answer<upkeep::Events> {
+        let counted = counted(&mut request);
+        answer(self.reencrypt_store(counted, request.into_inner()).await)
+    }
+
+    type ReportKeysStream = upkeep::Events;
+
+    async fn report_keys(
+        &self,
+        mut request: Request<v1::ReportKeysRequest>,
+    ) -> Answer<upkeep::Events> {
+        answer(self.report_on_keys(counted(&mut request)).await)
+    }
+
+    type DestroyKeyVersionStream = upkeep::Events;
+
+    async fn destroy_key_version(
+        &self,
+        mut request: Request<v1::DestroyKeyVersionRequest>,
+    ) -> Answer<upkeep::Events> {
+        let counted = counted(&mut request);
+        answer(self.destroy_version(counted, request.into_inner()).await)
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {

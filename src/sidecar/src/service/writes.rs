@@ -3,7 +3,7 @@
 use strongroom::config::Verb;
 use strongroom::{Kind, PutOptions, Result, SecretBytes};
 use strongroom_rpc::v1::put_request;
-use strongroom_rpc::{kind_from_wire, kind_to_wire, timestamp, v1};
+use strongroom_rpc::{kind_from_wire, kind_to_wire, missing_to_wire, timestamp, v1};
 
 use super::{Counted, Service, expect};
 
@@ -42,6 +42,7 @@ impl Service {
             version: info.version.to_string(),
             kind: kind_to_wire(info.kind),
             created: Some(timestamp(info.created)),
+            missing_keks: missing_to_wire(&info.missing_keks),
         })
     }
 

@@ -110,13 +110,17 @@ pub enum Verb {
     Open,
     /// `Status`, of secrets.
     Status,
+    /// `Rotate`, `Rewrap`, `Reencrypt` and `ReportKeys`; for `**` only.
+    Upkeep,
+    /// `DestroyKeyVersion`; for `**` only.
+    Destroy,
     /// Every verb.
     All,
 }
 
 impl Verb {
     /// Every verb but [`All`](Self::All).
-    pub const EACH: [Self; 11] = [
+    pub const EACH: [Self; 13] = [
         Self::Get,
         Self::Put,
         Self::List,
@@ -128,6 +132,8 @@ impl Verb {
         Self::Seal,
         Self::Open,
         Self::Status,
+        Self::Upkeep,
+        Self::Destroy,
     ];
 
     /// The name in a configuration.
@@ -145,6 +151,8 @@ impl Verb {
             Self::Seal => "seal",
             Self::Open => "open",
             Self::Status => "status",
+            Self::Upkeep => "upkeep",
+            Self::Destroy => "destroy",
             Self::All => "all",
         }
     }

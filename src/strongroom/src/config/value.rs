@@ -182,15 +182,10 @@ pub(crate) mod suite {
 
     use super::{Deserialize, Deserializer};
 
-    const ALL: [Suite; 2] = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
-
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Suite, D::Error> {
         let name = String::deserialize(input)?;
-        ALL.into_iter().find(|suite| suite.as_str() == name).ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "there is no suite {name:?}: use aes-256-gcm or chacha20-poly1305"
-            ))
-        })
+        name.parse()
+            .map_err(|error: strongroom_core::Error| serde::de::Error::custom(error.message()))
     }
 }
 

@@ -7,46 +7,82 @@ use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use chacha20poly1305::ChaCha20Poly1305;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use strongroom_core::envelope::stream::{FileId, MAX_SEALED_BYTES, Opener, SEGMENT_BYTES, Sealer};
 use strongroom_core::{Dek, SecretBytes, Suite};
 
 const FILE_BYTES: usize = 64 << 20;
 const SEGMENTS: usize = FILE_BYTES / SEGMENT_BYTES;
+/// What one commit of a store takes.
+const BATCH: usize = 15;
 const FILE: FileId = FileId([7; 16]);
 
-/// As a store does it: a segment is read into guarded memory, sealed there, and
-/// copied out. Back again, what was opened is copied from guarded memory.
+fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = c.benchmark_group(format!("file of 64 MiB/{name}"));
+    group.throughput(Throughput::Bytes(FILE_BYTES as u64)).sample_size(20);
+    group
+}
+
 fn strongroom(c: &mut Criterion) {
     let dek = Dek::random().expect("a key");
+    let mut file = vec![0x5a; FILE_BYTES];
+    let mut sealed = vec![0; SEGMENTS * MAX_SEALED_BYTES];
     for suite in Suite::ALL {
-        let plain = vec![0x5a; FILE_BYTES];
-        let mut sealed = vec![0; SEGMENTS * MAX_SEALED_BYTES];
-        let mut seal = || {
-            let mut sealer = Sealer::new(&dek, suite, &FILE).expect("a key");
-            let mut segment = SecretBytes::zeroed(SEGMENT_BYTES).expect("guarded memory");
-            let places = sealed.chunks_exact_mut(MAX_SEALED_BYTES);
-            for (at, (piece, place)) in plain.chunks_exact(SEGMENT_BYTES).zip(places).enumerate() {
-                segment.expose_mut().copy_from_slice(piece);
-                let tag = sealer.seal(segment.expose_mut(), at + 1 == SEGMENTS).expect("sealed");
-                place[..SEGMENT_BYTES].copy_from_slice(segment.expose());
-                place[SEGMENT_BYTES..].copy_from_slice(&tag);
-            }
-        };
-        let mut group = c.benchmark_group(format!("file of 64 MiB/{}", suite.as_str()));
-        group.throughput(Throughput::Bytes(FILE_BYTES as u64)).sample_size(20);
-        group.bench_function("strongroom seal", |b| b.iter(&mut seal));
-        let mut plain = vec![0; FILE_BYTES];
+        let mut group = group(c, suite.as_str());
+        let sealer = || Sealer::new(&dek, suite, &FILE).expect("a key");
+        let opener = || Opener::new(&dek, suite, &FILE).expect("a key");
+        // STREAM itself: every segment where it lies.
+        group.bench_function("strongroom seal in place", |b| {
+            b.iter(|| {
+                let mut sealer = sealer();
+                for (at, piece) in file.chunks_exact_mut(SEGMENT_BYTES).enumerate() {
+                    black_box(sealer.seal(piece, at + 1 == SEGMENTS).expect("sealed"));
+                }
+            });
+        });
+        // As a store does it: each segment is read into guarded memory, sealed
+        // there, and copied into a batch.
+        let mut segment = SecretBytes::zeroed(SEGMENT_BYTES).expect("guarded memory");
+        let mut batch = vec![0; BATCH * MAX_SEALED_BYTES];
+        group.bench_function("strongroom seal", |b| {
+            b.iter(|| {
+                let mut sealer = sealer();
+                for (at, piece) in file.chunks_exact(SEGMENT_BYTES).enumerate() {
+                    segment.expose_mut().copy_from_slice(piece);
+                    let tag = sealer.seal(segment.expose_mut(), at + 1 == SEGMENTS);
+                    let place = &mut batch[at % BATCH * MAX_SEALED_BYTES..][..MAX_SEALED_BYTES];
+                    place[..SEGMENT_BYTES].copy_from_slice(segment.expose());
+                    place[SEGMENT_BYTES..].copy_from_slice(&tag.expect("sealed"));
+                }
+            });
+        });
+        let mut once = sealer();
+        let places = sealed.chunks_exact_mut(MAX_SEALED_BYTES);
+        for (at, (piece, place)) in file.chunks_exact(SEGMENT_BYTES).zip(places).enumerate() {
+            let (place, end) = place.split_at_mut(SEGMENT_BYTES);
+            place.copy_from_slice(piece);
+            end.copy_from_slice(&once.seal(place, at + 1 == SEGMENTS).expect("sealed"));
+        }
+        // From memory straight into memory, as a value is put together.
+        group.bench_function("strongroom open into a buffer", |b| {
+            b.iter(|| {
+                let opener = opener();
+                let places = file.chunks_exact_mut(SEGMENT_BYTES);
+                for (at, (piece, place)) in
+                    sealed.chunks_exact(MAX_SEALED_BYTES).zip(places).enumerate()
+                {
+                    opener.open_into(at as u64, at + 1 == SEGMENTS, piece, place).expect("opened");
+                }
+            });
+        });
+        // As a reader gets them: each in guarded memory of its own, wiped after.
         group.bench_function("strongroom open", |b| {
             b.iter(|| {
-                let opener = Opener::new(&dek, suite, &FILE).expect("a key");
-                let pieces = sealed.chunks_exact(MAX_SEALED_BYTES);
-                let places = plain.chunks_exact_mut(SEGMENT_BYTES);
-                for (at, (piece, place)) in pieces.zip(places).enumerate() {
-                    let opened = opener.open(at as u64, at + 1 == SEGMENTS, piece);
-                    place.copy_from_slice(opened.expect("opened").expose());
+                let opener = opener();
+                for (at, piece) in sealed.chunks_exact(MAX_SEALED_BYTES).enumerate() {
+                    black_box(opener.open(at as u64, at + 1 == SEGMENTS, piece).expect("opened"));
                 }
-                black_box(&plain);
             });
         });
         group.finish();
@@ -60,37 +96,31 @@ fn bare(c: &mut Criterion) {
     for (suite, algorithm) in
         [("aes-256-gcm", &AES_256_GCM), ("chacha20-poly1305", &CHACHA20_POLY1305)]
     {
-        let mut group = c.benchmark_group(format!("file of 64 MiB/bare {suite}"));
-        group.throughput(Throughput::Bytes(FILE_BYTES as u64)).sample_size(20);
         let cipher = LessSafeKey::new(UnboundKey::new(algorithm, &key).expect("a key"));
+        let mut group = group(c, &format!("bare {suite}"));
         group.bench_function("aws-lc-rs", |b| {
             b.iter(|| {
                 for piece in buffer.chunks_exact_mut(SEGMENT_BYTES) {
                     let nonce = Nonce::assume_unique_for_key(nonce);
                     let tag = cipher.seal_in_place_separate_tag(nonce, Aad::empty(), piece);
-                    black_box(tag.expect("sealed"));
+                    black_box(tag.expect("sealed").as_ref()[0]);
                 }
             });
         });
+        match suite {
+            "aes-256-gcm" => rust_crypto(&mut group, &Aes256Gcm::new(&key.into()), &mut buffer),
+            _ => rust_crypto(&mut group, &ChaCha20Poly1305::new(&key.into()), &mut buffer),
+        }
         group.finish();
     }
-    let mut group = c.benchmark_group("file of 64 MiB/bare aes-256-gcm");
-    group.throughput(Throughput::Bytes(FILE_BYTES as u64)).sample_size(20);
-    rust_crypto(&mut group, "aes-gcm", &Aes256Gcm::new(&key.into()), &mut buffer);
-    group.finish();
-    let mut group = c.benchmark_group("file of 64 MiB/bare chacha20-poly1305");
-    group.throughput(Throughput::Bytes(FILE_BYTES as u64)).sample_size(20);
-    rust_crypto(&mut group, "chacha20poly1305", &ChaCha20Poly1305::new(&key.into()), &mut buffer);
-    group.finish();
 }
 
-fn rust_crypto<M: criterion::measurement::Measurement>(
-    group: &mut criterion::BenchmarkGroup<'_, M>,
-    name: &str,
+fn rust_crypto(
+    group: &mut BenchmarkGroup<'_, WallTime>,
     cipher: &impl AeadInOut,
     buffer: &mut [u8],
 ) {
-    group.bench_function(name, |b| {
+    group.bench_function("RustCrypto", |b| {
         b.iter(|| {
             for piece in buffer.chunks_exact_mut(SEGMENT_BYTES) {
                 let tag = cipher.encrypt_inout_detached(&Default::default(), b"", piece.into());

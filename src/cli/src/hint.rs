@@ -60,7 +60,12 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         (ErrorKind::LimitExceeded, _) if message.contains("lock") => {
             "raise the limit of locked memory (ulimit -l)"
         }
-        (ErrorKind::LimitExceeded, _) => "see max_value_bytes under [store] in the configuration",
+        (ErrorKind::LimitExceeded, _) if message.contains("as a file") => {
+            "`strongroom get NAME --output FILE` takes files of any length"
+        }
+        (ErrorKind::LimitExceeded, _) => {
+            "see max_value_bytes and max_file_bytes under [store] in the configuration"
+        }
         (ErrorKind::Configuration, _) if message.contains("there is no configuration") => {
             "`strongroom init` makes one; STRONGROOM_HOME or --config point at another"
         }

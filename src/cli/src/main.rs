@@ -10,7 +10,9 @@ mod output;
 mod session;
 mod sidecar;
 mod terminal;
+mod transfer;
 mod value;
+mod whole_file;
 
 use std::process::ExitCode;
 

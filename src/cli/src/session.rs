@@ -2,26 +2,29 @@
 //! that has it open.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 use strongroom::{
-    Config, Engine, Error, ErrorKind, Listing, Page, PageRequest, PutOptions, Scope, Secret,
-    SecretBytes, SecretName, Select, VersionInfo,
+    Config, Engine, Error, ErrorKind, Kind, Listing, Page, PageRequest, PutOptions, ReadSource,
+    Scope, Secret, SecretBytes, SecretName, Select, Version, VersionInfo,
 };
-use strongroom_client::Downloaded;
 
 use crate::context::{Context, actor, passphrase};
 use crate::failure::{Failure, Result};
 use crate::sidecar::{Blocking, Sidecar};
+use crate::transfer::{Input, Sink};
 
 /// How many items of a long answer are asked for at a time.
 const PAGE: usize = 1000;
 /// How long a store that is in use is waited for before the socket is looked at
 /// again: whoever has the store may have become a sidecar.
 const LOOK: Duration = Duration::from_millis(200);
+/// Up to so many bytes a value goes to a sidecar as one message: every store takes
+/// so much.
+const SHORT_BYTES: usize = 32 << 10;
 
 /// The operations of commands. The store is opened by the first of them, so that
 /// nobody waits for it while a value is typed.
@@ -86,11 +89,6 @@ impl<'a> Session<'a> {
     /// The longest value, in bytes.
     pub(crate) fn max_value_bytes(&self) -> usize {
         self.max_value_bytes
-    }
-
-    /// Whether this goes through a sidecar, where values can be streamed.
-    pub(crate) fn streams(&self) -> bool {
-        matches!(self.via, Via::Sidecar(_))
     }
 
     pub(crate) fn get(&mut self, name: &str, select: &Select) -> Result<Secret> {
@@ -217,26 +215,49 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Stores a file chunk by chunk.
-    pub(crate) fn upload(
+    /// Stores all that `input` has, in pieces where it is long.
+    pub(crate) fn put_all(
         &mut self,
         name: &str,
-        file: &mut File,
+        input: &mut Input,
         options: &PutOptions,
     ) -> Result<VersionInfo> {
-        let at = self.sidecar()?;
-        Ok(at.wait(at.client.upload(name, &mut Blocking(file), options))?)
+        let short = self.max_value_bytes.min(SHORT_BYTES);
+        let length = input.length();
+        Ok(match self.open()? {
+            Open::Store(engine) => {
+                block_on(engine.put_file(name, &mut ReadSource::new(input, length), options))?
+            }
+            Open::Sidecar(at) => match input.whole().filter(|value| value.len() <= short) {
+                Some(value) => at.wait(at.client.put(name, value, options))?,
+                None => at.wait(at.client.upload(name, &mut Blocking(input), options))?,
+            },
+        })
     }
 
-    /// Writes a value to a file chunk by chunk.
-    pub(crate) fn download(
+    /// Writes a value to `sink` in pieces, each only when it has been verified.
+    pub(crate) fn get_all(
         &mut self,
         name: &str,
         select: &Select,
-        file: &mut File,
-    ) -> Result<Downloaded> {
-        let at = self.sidecar()?;
-        Ok(at.wait(at.client.download(name, select, &mut Blocking(file)))?)
+        sink: &mut Sink<'_>,
+    ) -> Result<Fetched> {
+        match self.open()? {
+            Open::Store(engine) => {
+                let mut file = block_on(engine.get_file(name, select))?;
+                sink.expect(file.info().length);
+                while let Some(segment) = block_on(file.next())? {
+                    sink.write_all(segment.expose()).map_err(unwritten)?;
+                }
+                let info = file.info();
+                let (version, kind) = (info.version.clone(), info.kind);
+                Ok(Fetched { version, kind, bytes: info.length })
+            }
+            Open::Sidecar(at) => {
+                let got = at.wait(at.client.download(name, select, &mut Blocking(sink)))?;
+                Ok(Fetched { version: got.version, kind: got.kind, bytes: got.length })
+            }
+        }
     }
 
     /// The sidecar, where nothing else will do.
@@ -286,6 +307,21 @@ impl<'a> Session<'a> {
             }
         }
     }
+}
+
+/// What was written somewhere.
+pub(crate) struct Fetched {
+    pub(crate) version: Version,
+    pub(crate) kind: Kind,
+    pub(crate) bytes: u64,
+}
+
+fn unwritten(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::BrokenPipe;
+    }
+    let message = format!("the value cannot be written: {error}");
+    Error::unavailable(message).retryable(false).with_source(error).into()
 }
 
 fn no_sidecar(why: &str) -> Failure {

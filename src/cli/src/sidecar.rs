@@ -1,6 +1,5 @@
 //! The way to a sidecar: a connection, and what runs it.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::pin::Pin;
@@ -79,11 +78,11 @@ impl Sidecar {
     }
 }
 
-/// A file where an asynchronous one is asked for. The command does nothing else
+/// A reader or writer where an asynchronous one is asked for. The command does nothing else
 /// while it reads or writes, and there is no buffer between file and caller.
-pub(crate) struct Blocking<'a>(pub(crate) &'a mut File);
+pub(crate) struct Blocking<'a, T>(pub(crate) &'a mut T);
 
-impl AsyncRead for Blocking<'_> {
+impl<T: Read> AsyncRead for Blocking<'_, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut task::Context<'_>,
@@ -95,7 +94,7 @@ impl AsyncRead for Blocking<'_> {
     }
 }
 
-impl AsyncWrite for Blocking<'_> {
+impl<T: Write> AsyncWrite for Blocking<'_, T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         _: &mut task::Context<'_>,

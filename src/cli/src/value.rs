@@ -1,38 +1,16 @@
 //! The way of a secret's value in and out of this process. Nothing here goes
 //! through a buffer outside of guarded memory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use strongroom::guard::{ReadError, SecretBuffer};
 use strongroom::{Error, SecretBytes};
 
 use crate::failure::{Failure, Result};
-
-/// Everything that `path` has, at most `max` bytes.
-pub(crate) fn from_file(path: &Path, max: usize) -> Result<SecretBytes> {
-    let mut file = File::open(path).map_err(|error| file_error(path, "read", error))?;
-    from_reader(&mut file, max, &path.display().to_string())
-}
-
-/// The file at `path`, if it has more than `bytes` and no more than `max`: one
-/// that is better sent in pieces.
-pub(crate) fn large_file(path: &Path, bytes: u64, max: usize) -> Result<Option<File>> {
-    let failed = |error| file_error(path, "read", error);
-    let file = File::open(path).map_err(failed)?;
-    let found = file.metadata().map_err(failed)?;
-    if !found.is_file() || found.len() <= bytes {
-        return Ok(None);
-    }
-    if found.len() > max as u64 {
-        return Err(too_large(&path.display().to_string(), max).into());
-    }
-    Ok(Some(file))
-}
 
 /// Everything that stdin has, at most `max` bytes.
 pub(crate) fn from_stdin(max: usize) -> Result<SecretBytes> {
@@ -67,50 +45,7 @@ pub(crate) fn to_stdout(bytes: &[u8]) -> Result {
     Ok(())
 }
 
-/// Makes a file that only its owner may access, of what `write` writes: wholly or
-/// not at all, and never through a symbolic link.
-pub(crate) fn to_file<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
-    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
-        let what = format!("{} is not a regular file: it was left as it is", path.display());
-        return Err(Failure::Usage(what));
-    }
-    let unfinished = beside(path)?;
-    let failed = |error| Failure::Engine(file_error(path, "written", error));
-    // `create_new` follows no link (open(2), O_EXCL).
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
-    let mut file = made.map_err(failed)?;
-    let written = write(&mut file).and_then(|written| {
-        file.sync_all().and_then(|()| fs::rename(&unfinished, path)).map_err(failed)?;
-        Ok(written)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&unfinished);
-        return written;
-    }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let synced = File::open(directory.unwrap_or(Path::new("."))).and_then(|d| d.sync_all());
-    synced.map_err(|error| file_error(path, "synced", error))?;
-    written
-}
-
-/// Writes `bytes` to the file that becomes `path`.
-pub(crate) fn all_to(file: &mut File, path: &Path, bytes: &[u8]) -> Result {
-    Ok(file.write_all(bytes).map_err(|error| file_error(path, "written", error))?)
-}
-
-/// A name in the same directory that nobody can guess.
-fn beside(path: &Path) -> Result<PathBuf> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| Failure::Usage(format!("{} does not name a file", path.display())))?;
-    let random = u64::from_le_bytes(strongroom::random::array()?);
-    let mut unfinished = std::ffi::OsString::from(".");
-    unfinished.push(name);
-    unfinished.push(format!(".{random:016x}"));
-    Ok(path.with_file_name(unfinished))
-}
-
-fn file_error(path: &Path, what: &str, error: io::Error) -> Error {
+pub(crate) fn file_error(path: &Path, what: &str, error: io::Error) -> Error {
     let message = format!("{} cannot be {what}: {error}", path.display());
     Error::unavailable(message).retryable(false).with_source(error)
 }
@@ -193,31 +128,5 @@ mod tests {
         let digits: Vec<u8> = (0..64).map(base64_digit).collect();
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         assert_eq!(digits, alphabet);
-    }
-
-    #[test]
-    fn a_file_is_private_whole_and_never_a_link() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("out");
-        fs::write(&path, "old").expect("written");
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("chmod");
-        let write = |path: &Path| to_file(path, |file| all_to(file, path, b"new"));
-        write(&path).expect("replaced");
-        assert_eq!(fs::read(&path).expect("read"), b"new");
-        let mode = path.metadata().expect("there").permissions().mode() & 0o7777;
-        assert_eq!(mode, 0o600);
-
-        let (link, target) = (dir.path().join("link"), dir.path().join("target"));
-        std::os::unix::fs::symlink(&target, &link).expect("a link");
-        assert!(matches!(write(&link), Err(Failure::Usage(_))));
-        assert!(!target.exists());
-        assert!(write(&dir.path().join("none/out")).is_err());
-        let broken = to_file(&path, |file| {
-            all_to(file, &path, b"half")?;
-            Err::<(), _>(Failure::BrokenPipe)
-        });
-        assert!(broken.is_err() && fs::read(&path).expect("read") == b"new");
-        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 2, "nothing is left over");
     }
 }

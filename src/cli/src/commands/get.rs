@@ -1,17 +1,20 @@
 //! `strongroom get`
 
+use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::json;
-use strongroom::{Kind, Secret, SecretBytes, SecretName, Select, Version};
+use strongroom::{ErrorKind, Kind, Secret, SecretBytes, SecretName, Select, Version};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output::{BOLD, time};
-use crate::session::Session;
-use crate::value;
+use crate::session::{Fetched, Session};
+use crate::transfer::Sink;
+use crate::{value, whole_file};
 
 /// Write a secret's value to stdout, byte for byte
 ///
@@ -43,7 +46,10 @@ impl Args {
         let mut session = context.session()?;
         let name = session.resolve("get", &self.name)?;
         if let Some(path) = &self.output {
-            let Written { version, kind, bytes } = self.write(&mut session, &select, path)?;
+            let fetched = whole_file::to_file(path, |file| {
+                session.get_all(&self.name, &select, &mut Sink::new(file, context.output))
+            });
+            let Fetched { version, kind, bytes } = fetched?;
             drop(session);
             let document = json!({
                 "name": name.to_string(),
@@ -57,7 +63,17 @@ impl Args {
                 writeln!(out, "{BOLD}{name}{BOLD:#} version {version}: {bytes} bytes to {path}")
             });
         }
-        let secret = session.get(&self.name, &select)?;
+        let secret = match session.get(&self.name, &select) {
+            // What is too long for a value goes out as it comes in.
+            Err(Failure::Engine(error))
+                if error.kind() == ErrorKind::LimitExceeded
+                    && !context.output.json
+                    && !io::stdout().is_terminal() =>
+            {
+                return self.stream(&mut session, &select, context);
+            }
+            secret => secret?,
+        };
         // Whoever reads our output may be slow, and others wait for the store.
         drop(session);
         let bytes = secret.value.expose();
@@ -73,23 +89,10 @@ impl Args {
         value::to_stdout(bytes)
     }
 
-    fn write(&self, session: &mut Session<'_>, select: &Select, path: &Path) -> Result<Written> {
-        if session.streams() {
-            let got = value::to_file(path, |file| session.download(&self.name, select, file))?;
-            return Ok(Written { version: got.version, kind: got.kind, bytes: got.length });
-        }
-        let secret = session.get(&self.name, select)?;
-        value::to_file(path, |file| value::all_to(file, path, secret.value.expose()))?;
-        let bytes = secret.value.len() as u64;
-        Ok(Written { version: secret.version, kind: secret.kind, bytes })
+    fn stream(&self, session: &mut Session<'_>, select: &Select, context: &Context) -> Result {
+        let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        session.get_all(&self.name, select, &mut Sink::new(&mut stdout, context.output)).map(drop)
     }
-}
-
-/// What a file was written from.
-struct Written {
-    version: Version,
-    kind: Kind,
-    bytes: u64,
 }
 
 #[derive(Serialize)]

@@ -5,20 +5,18 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde_json::json;
-use strongroom::{Expect, Kind, PutOptions, SecretBytes, SecretName, Version};
+use strongroom::{Expect, Kind, PutOptions, Version};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output::{BOLD, time};
-use crate::{terminal, value};
-
-/// Up to so many bytes a file goes to a sidecar as one message.
-const WHOLE_BYTES: u64 = 1 << 20;
+use crate::terminal;
+use crate::transfer::Input;
 
 /// Store a value as a new version of a secret
 ///
-/// The value comes from stdin, byte for byte, or from --file; on a terminal you
-/// are asked for it. It is never an argument: those are visible to every process
+/// The value comes from stdin, byte for byte, or from --file, and may be of any
+/// length; on a terminal you are asked for it. It is never an argument: those are visible to every process
 /// and stay in the shell's history.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -66,17 +64,17 @@ impl Args {
         // Before anybody is asked for a value, and before the store is open.
         let name = session.resolve("put", &self.name)?;
         let options = self.options()?;
-        let large = match &self.file {
-            Some(path) if session.streams() => {
-                value::large_file(path, WHOLE_BYTES, session.max_value_bytes())?
+        let info = if self.file.is_none() && io::stdin().is_terminal() {
+            let value = terminal::ask_twice(&format!("Value of {name}: "))?;
+            if value.is_empty() {
+                return Err(Failure::Usage("nothing was typed".to_owned()));
             }
-            _ => None,
-        };
-        let info = if let Some(mut file) = large {
-            session.upload(&self.name, &mut file, &options)?
-        } else {
-            let value = self.value(context, session.max_value_bytes(), &name)?;
             session.put(&self.name, &value, &options)?
+        } else {
+            let mut input = self.input(context)?;
+            let info = session.put_all(&self.name, &mut input, &options)?;
+            self.remark(context, &input);
+            info
         };
         drop(session);
         let document = json!({
@@ -104,25 +102,23 @@ impl Args {
         Ok(PutOptions { kind, expect })
     }
 
-    fn value(&self, context: &Context, max: usize, name: &SecretName) -> Result<SecretBytes> {
-        if let Some(path) = &self.file {
-            return value::from_file(path, max);
+    fn input(&self, context: &Context) -> Result<Input> {
+        match &self.file {
+            Some(path) => Input::file(path, context.output),
+            None => Input::stdin(context.output),
         }
-        if io::stdin().is_terminal() {
-            let value = terminal::ask_twice(&format!("Value of {name}: "))?;
-            if value.is_empty() {
-                return Err(Failure::Usage("nothing was typed".to_owned()));
-            }
-            return Ok(value);
+    }
+
+    fn remark(&self, context: &Context, input: &Input) {
+        if self.file.is_some() {
+            return;
         }
-        let value = value::from_stdin(max)?;
-        if value.is_empty() {
+        if input.is_empty() {
             context.output.note(format_args!("stdin was empty, and so is the value"));
-        } else if self.kind.is_none() && value.expose().ends_with(b"\n") {
+        } else if self.kind.is_none() && input.ends_with_newline() {
             context.output.note(format_args!(
                 "the value ends with a newline, as it was given; printf leaves it out"
             ));
         }
-        Ok(value)
     }
 }

@@ -148,7 +148,7 @@ fn a_value_as_an_argument_is_refused_and_not_repeated() {
 #[test]
 fn a_value_that_is_too_long_is_refused() {
     let home = Home::ready();
-    home.configure("max_value_bytes = 10_485_760", "max_value_bytes = 5");
+    home.configure("max_file_bytes = 1_099_511_627_776", "max_file_bytes = 5");
     assert!(home.run(&["put", "account.a"], b"12345").status.success());
     home.fails(14, &["put", "account.a"], b"123456");
     assert!(home.ok(&["get", "account.a"]) == "12345");

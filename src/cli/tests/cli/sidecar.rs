@@ -109,9 +109,9 @@ fn every_command_is_the_same_through_a_sidecar() {
 }
 
 #[test]
-fn the_limit_of_a_value_is_the_stores() {
+fn the_limit_of_a_file_is_the_stores() {
     let home = Home::ready();
-    home.configure("max_value_bytes = 10_485_760", "max_value_bytes = 2_000_000");
+    home.configure("max_file_bytes = 1_099_511_627_776", "max_file_bytes = 2_000_000");
     fs::write(home.path("large"), vec![1; 2_000_001]).expect("written");
     let large = home.path("large");
     let put = ["put", "account.f", "--file", large.to_str().expect("UTF-8")];

@@ -2,6 +2,7 @@
 //! records: `RustCrypto` always, AWS-LC with the feature `aws-lc-rs`.
 
 use strongroom_guard::SecretBytes;
+use zeroize::Zeroize;
 
 use crate::error::{Error, Result};
 
@@ -66,6 +67,20 @@ impl Suite {
         buffer: &mut [u8],
     ) -> Result<[u8; TAG_BYTES]> {
         Provider::FASTEST.seal(self, key, nonce, aad, buffer)
+    }
+
+    /// Decrypts into `out`, which is as long as the ciphertext. A wrong tag is
+    /// `Tampered`, and no byte of what was decrypted remains.
+    pub fn open_into(
+        self,
+        key: &[u8],
+        nonce: &[u8; NONCE_BYTES],
+        aad: &[u8],
+        ciphertext: &[u8],
+        tag: &[u8; TAG_BYTES],
+        out: &mut [u8],
+    ) -> Result<()> {
+        Provider::FASTEST.open_into(self, key, nonce, aad, (ciphertext, tag), out)
     }
 
     /// Decrypts into guarded memory. A wrong tag is `Tampered`, and no byte of
@@ -137,6 +152,24 @@ impl Provider {
     ) -> Result<SecretBytes> {
         let mut plaintext = SecretBytes::zeroed(ciphertext.len())?;
         let out = plaintext.expose_mut();
+        self.open_into(suite, key, nonce, aad, (ciphertext, tag), out)?;
+        Ok(plaintext)
+    }
+
+    /// As [`Suite::open_into`], by this provider; `sealed` is ciphertext and tag.
+    pub fn open_into(
+        self,
+        suite: Suite,
+        key: &[u8],
+        nonce: &[u8; NONCE_BYTES],
+        aad: &[u8],
+        sealed: (&[u8], &[u8; TAG_BYTES]),
+        out: &mut [u8],
+    ) -> Result<()> {
+        let (ciphertext, tag) = sealed;
+        if out.len() != ciphertext.len() {
+            return Err(Error::internal("a ciphertext is opened into as many bytes as it has"));
+        }
         let opened = match self {
             Self::RustCrypto => {
                 burning_stack(|| rust_crypto::open(suite, key, nonce, aad, ciphertext, tag, out))
@@ -144,8 +177,11 @@ impl Provider {
             #[cfg(feature = "aws-lc-rs")]
             Self::AwsLc => aws_lc::open(suite, key, nonce, aad, ciphertext, tag, out),
         };
-        opened.ok_or_else(|| Error::tampered("the authentication tag is wrong"))?;
-        Ok(plaintext)
+        opened.ok_or_else(|| {
+            // Some of it has been decrypted before the tag was compared.
+            out.zeroize();
+            Error::tampered("the authentication tag is wrong")
+        })
     }
 }
 

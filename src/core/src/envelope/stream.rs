@@ -110,13 +110,21 @@ impl Opener {
     /// `last` says so, or is when `last` does not, is `Tampered`, and no byte of
     /// what was decrypted remains.
     pub fn open(&self, number: u64, last: bool, sealed: &[u8]) -> Result<SecretBytes> {
+        let bytes = sealed.len().checked_sub(TAG_BYTES).ok_or_else(altered)?;
+        let mut segment = SecretBytes::zeroed(bytes.min(SEGMENT_BYTES))?;
+        self.open_into(number, last, sealed, segment.expose_mut())?;
+        Ok(segment)
+    }
+
+    /// The same into `out`, which has as many bytes as the segment.
+    pub fn open_into(&self, number: u64, last: bool, sealed: &[u8], out: &mut [u8]) -> Result<()> {
         let (ciphertext, tag) = sealed.split_last_chunk().ok_or_else(altered)?;
         let fits = ciphertext.len() == SEGMENT_BYTES || (last && ciphertext.len() < SEGMENT_BYTES);
-        if !fits {
+        if !fits || out.len() != ciphertext.len() {
             return Err(altered());
         }
         let StreamKey { suite, key, aad } = &self.0;
-        suite.open_detached(key.expose(), &nonce(number, last), aad, ciphertext, tag)
+        suite.open_into(key.expose(), &nonce(number, last), aad, ciphertext, tag, out)
     }
 }
 

@@ -75,12 +75,10 @@ impl Service {
         let session = self.session();
         let (file, limits) = (self.found(&session, request).await, &session.current.limits);
         let file = file.map_err(|e| status_of(&e))?;
-        // Until the last chunk has left: what is in memory anyway, or the segments
-        // that are on their way from the store.
-        let held = match file.held_bytes() {
-            0 => CHUNKS_AHEAD * file.info().segment_bytes,
-            held => held,
-        };
+        // Until the last chunk has left: what is in memory anyway, and the segments
+        // that are on their way.
+        let ahead = file.info().length.min((CHUNKS_AHEAD * file.info().segment_bytes) as u64);
+        let held = file.held_bytes() + ahead as usize;
         if let Some(counted) = &counted {
             counted.try_hold(held, limits).map_err(|over| over.status(limits))?;
         }

@@ -64,12 +64,14 @@ impl fmt::Debug for SecretsBackend {
 }
 
 mod concurrency;
+mod files;
 mod lifecycle;
 mod lists;
 mod sealing;
 mod values;
 
 use self::concurrency::*;
+use self::files::*;
 use self::lifecycle::*;
 use self::lists::*;
 use self::sealing::*;
@@ -110,6 +112,12 @@ points! { $ conformance_secrets for SecretsBackend as secrets:
     sealed_bytes_open_for_whom_they_belong_to_only,
     a_value_too_long_is_not_sealed,
     a_store_that_cannot_seal_says_so,
+    a_file_comes_back_whole_and_in_segments,
+    files_and_values_are_versions_of_one_secret,
+    a_file_keeps_to_what_is_expected,
+    a_file_that_breaks_off_was_never_there,
+    purge_takes_files,
+    a_reopened_store_holds_the_same_files,
     concurrent_puts_give_distinct_versions,
     one_of_many_swappers_wins_each_round,
     readers_beside_a_writer_see_whole_values,

@@ -1,6 +1,8 @@
 //! The envelope against published vectors, against its own, and provider
 //! against provider.
 
+mod files;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ use tonic::Code;
 use crate::usage::Refusal;
 
 /// The methods, as metrics name them; the last stands for every other path.
-pub(crate) const METHODS: [&str; 23] = [
+pub(crate) const METHODS: [&str; 24] = [
     "Rotate",
     "Rewrap",
     "Reencrypt",
@@ -26,6 +26,7 @@ pub(crate) const METHODS: [&str; 23] = [
     "DestroyKeyVersion",
     "Get",
     "BatchGet",
+    "Render",
     "Put",
     "List",
     "Versions",

@@ -27,9 +27,9 @@ const FOR_EVER: Duration = Duration::from_secs(20);
 /// How many inputs the changed name keeps its versions for.
 const PURGE_EVERY: usize = 200;
 
-const METHODS: [&str; 15] = [
+const METHODS: [&str; 16] = [
     "Get", "BatchGet", "Put", "List", "Versions", "Delete", "Restore", "Purge", "Watch", "Upload",
-    "Download", "Seal", "Open", "Status", "Check",
+    "Download", "Seal", "Open", "Status", "Check", "Render",
 ];
 
 /// A pattern matches what it says, as told by a slower way that is seen to be

@@ -2,7 +2,7 @@
 
 use crate::kit::Home;
 
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 22] = [
     &["init"],
     &["put"],
     &["get"],
@@ -11,6 +11,8 @@ const COMMANDS: [&[&str]; 20] = [
     &["delete"],
     &["restore"],
     &["purge"],
+    &["run"],
+    &["render"],
     &["watch"],
     &["seal"],
     &["open"],

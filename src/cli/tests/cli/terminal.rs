@@ -10,14 +10,14 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::kit::{Home, VALUE, contains};
 
-struct Pty {
+pub(crate) struct Pty {
     /// What a terminal emulator holds.
     ours: File,
     theirs: File,
 }
 
 impl Pty {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty");
         grantpt(&ours).expect("granted");
         unlockpt(&ours).expect("unlocked");
@@ -26,7 +26,7 @@ impl Pty {
         Self { ours: File::from(ours), theirs }
     }
 
-    fn end(&self) -> OwnedFd {
+    pub(crate) fn end(&self) -> OwnedFd {
         self.theirs.as_fd().try_clone_to_owned().expect("a descriptor")
     }
 
@@ -34,7 +34,7 @@ impl Pty {
         tcgetattr(&self.theirs).expect("modes").local_modes.contains(LocalModes::ECHO)
     }
 
-    fn type_line(&mut self, line: &str) {
+    pub(crate) fn type_line(&mut self, line: &str) {
         self.ours.write_all(line.as_bytes()).expect("typed");
     }
 

@@ -259,7 +259,12 @@ impl Strongroom for Fake {
         }
         let kind = request.kind;
         self.values.lock().expect("no panic").insert(request.name, (kind, request.value));
-        Ok(Response::new(v1::PutResponse { version: "1".into(), kind, created: Some(now()) }))
+        Ok(Response::new(v1::PutResponse {
+            version: "1".into(),
+            kind,
+            created: Some(now()),
+            missing_keks: vec![v1::MissingKek { kek: "k".into(), error: None }],
+        }))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Answer<v1::ListResponse> {
@@ -340,7 +345,12 @@ impl Strongroom for Fake {
         }
         let _ = self.seen.send(Seen::Stored(value.len()));
         self.values.lock().expect("no panic").insert(name, (2, value.into()));
-        Ok(Response::new(v1::UploadResponse { version: "1".into(), kind: 2, created: Some(now()) }))
+        Ok(Response::new(v1::UploadResponse {
+            version: "1".into(),
+            kind: 2,
+            created: Some(now()),
+            missing_keks: vec![],
+        }))
     }
 
     async fn download(

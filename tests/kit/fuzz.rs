@@ -2,6 +2,7 @@
 //! these, and an ordinary test replays the corpus through the same functions.
 //! Each panics when a promise is broken.
 
+mod mask;
 mod sidecar;
 
 use std::sync::LazyLock;
@@ -12,6 +13,7 @@ use strongroom_core::{
     audit,
 };
 
+pub use self::mask::{expression, mask};
 pub use self::sidecar::{end, request, rules};
 
 /// A target's name, which is its corpus folder's too, and its function.
@@ -25,6 +27,8 @@ pub const TARGETS: &[Target] = &[
     ("audit_line", audit_line),
     ("rules", rules),
     ("request", request),
+    ("mask", mask),
+    ("expression", expression),
 ];
 
 struct Sealed {

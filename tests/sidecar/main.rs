@@ -6,6 +6,7 @@ mod load;
 mod outages;
 mod process_of;
 mod reload;
+mod render;
 mod users;
 
 use std::time::Duration;

@@ -236,7 +236,7 @@ impl<'a> Session<'a> {
     }
 
     /// Writes a value to `sink` in pieces, each only when it has been verified.
-    pub(crate) fn get_all(
+    pub(crate) fn fetch(
         &mut self,
         name: &str,
         select: &Select,

@@ -19,6 +19,12 @@ pub(crate) fn from_stdin(max: usize) -> Result<SecretBytes> {
     from_reader(&mut stdin, max, "stdin")
 }
 
+/// Everything that a file has, at most `max` bytes.
+pub(crate) fn from_file(path: &Path, max: usize) -> Result<SecretBytes> {
+    let mut file = File::open(path).map_err(|error| file_error(path, "read", error))?;
+    from_reader(&mut file, max, &path.display().to_string())
+}
+
 fn from_reader(reader: &mut impl Read, max: usize, what: &str) -> Result<SecretBytes> {
     SecretBuffer::read_to_end(reader, max).map_err(|error| {
         Failure::Engine(match error {

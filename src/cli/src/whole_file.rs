@@ -1,7 +1,7 @@
 //! A file that is there wholly or not at all, whatever ends this process.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
@@ -31,6 +31,13 @@ pub(crate) fn to_file<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>
     let synced = File::open(directory_of(path)).and_then(|directory| directory.sync_all());
     synced.map_err(|error| file_error(path, "synced", error))?;
     Ok(written)
+}
+
+/// The same of `bytes`.
+pub(crate) fn bytes_to_file(path: &Path, bytes: &[u8]) -> Result {
+    to_file(path, |file| {
+        Ok(file.write_all(bytes).map_err(|error| file_error(path, "written", error))?)
+    })
 }
 
 fn directory_of(path: &Path) -> &Path {

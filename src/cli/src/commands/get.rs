@@ -47,7 +47,7 @@ impl Args {
         let name = session.resolve("get", &self.name)?;
         if let Some(path) = &self.output {
             let fetched = whole_file::to_file(path, |file| {
-                session.get_all(&self.name, &select, &mut Sink::new(file, context.output))
+                session.fetch(&self.name, &select, &mut Sink::new(file, context.output))
             });
             let Fetched { version, kind, bytes } = fetched?;
             drop(session);
@@ -91,7 +91,7 @@ impl Args {
 
     fn stream(&self, session: &mut Session<'_>, select: &Select, context: &Context) -> Result {
         let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        session.get_all(&self.name, select, &mut Sink::new(&mut stdout, context.output)).map(drop)
+        session.fetch(&self.name, select, &mut Sink::new(&mut stdout, context.output)).map(drop)
     }
 }
 

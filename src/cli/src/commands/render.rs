@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output::BOLD;
 use crate::value;
+use crate::whole_file::bytes_to_file;
 
 /// Fill a template with the values of secrets
 ///
@@ -52,7 +53,7 @@ impl Args {
         drop(session);
         if let Some(path) = &self.output {
             let bytes = rendered.len();
-            value::to_file(path, |file| value::all_to(file, path, rendered.expose()))?;
+            bytes_to_file(path, rendered.expose())?;
             let document = json!({ "secrets": names, "bytes": bytes, "output": path });
             return context.output.show(&document, |out| {
                 let (count, path) = (names.len(), path.display());

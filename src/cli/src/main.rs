@@ -7,6 +7,7 @@ mod exit;
 mod failure;
 mod hint;
 mod output;
+mod progress;
 mod session;
 mod sidecar;
 mod terminal;

@@ -7,13 +7,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
+use strongroom::upkeep::{KeyReport, Outcome, Reencrypt};
+use strongroom::wrapper::KekVersion;
 use strongroom::{
-    Config, Engine, Error, ErrorKind, Kind, Listing, Page, PageRequest, PutOptions, ReadSource,
-    Scope, Secret, SecretBytes, SecretName, Select, Version, VersionInfo,
+    Config, Engine, Error, ErrorKind, Kind, Listing, Page, PageRequest, Progress, PutOptions,
+    ReadSource, Scope, Secret, SecretBytes, SecretName, Select, Version, VersionInfo,
 };
 
 use crate::context::{Context, actor, passphrase};
 use crate::failure::{Failure, Result};
+use crate::progress::Steps;
 use crate::sidecar::{Blocking, Sidecar};
 use crate::transfer::{Input, Sink};
 
@@ -192,6 +195,51 @@ impl<'a> Session<'a> {
         Ok(match self.open()? {
             Open::Store(engine) => block_on(engine.open(name, context, sealed))?,
             Open::Sidecar(at) => at.wait(at.client.open(name, context, sealed))?,
+        })
+    }
+
+    pub(crate) fn rotate(&mut self, kek: Option<&str>) -> Result<KekVersion> {
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.rotate(kek))?,
+            Open::Sidecar(at) => at.wait(at.client.rotate(kek))?,
+        })
+    }
+
+    pub(crate) fn rewrap(&mut self) -> Result<Outcome> {
+        let steps = Steps::new(self.context.output, "rewrap");
+        let observer = |progress: &Progress| steps.observe(progress);
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.rewrap(&observer))?,
+            Open::Sidecar(at) => at.wait(at.client.rewrap(&observer))?,
+        })
+    }
+
+    pub(crate) fn reencrypt(&mut self, what: &Reencrypt) -> Result<Outcome> {
+        let steps = Steps::new(self.context.output, "reencrypt");
+        let observer = |progress: &Progress| steps.observe(progress);
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.reencrypt(what, &observer))?,
+            Open::Sidecar(at) => at.wait(at.client.reencrypt(what, &observer))?,
+        })
+    }
+
+    pub(crate) fn key_report(&mut self) -> Result<KeyReport> {
+        let steps = Steps::new(self.context.output, "keys");
+        let observer = |progress: &Progress| steps.observe(progress);
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.key_report(&observer))?,
+            Open::Sidecar(at) => at.wait(at.client.key_report(&observer))?,
+        })
+    }
+
+    pub(crate) fn destroy_key_version(&mut self, kek: Option<&str>, version: &str) -> Result {
+        let steps = Steps::new(self.context.output, "keys");
+        let observer = |progress: &Progress| steps.observe(progress);
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.destroy_key_version(kek, version, &observer))?,
+            Open::Sidecar(at) => {
+                at.wait(at.client.destroy_key_version(kek, version, &observer))?;
+            }
         })
     }
 

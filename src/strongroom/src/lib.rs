@@ -63,6 +63,8 @@
 pub mod config;
 mod home;
 #[cfg(feature = "local")]
+mod keks;
+#[cfg(feature = "local")]
 mod live;
 #[cfg(feature = "local")]
 mod open;

@@ -11,10 +11,9 @@ use strongroom_core::{
     Engine, EnvelopeOptions, EnvelopeStore, Error, ErrorKind, KeyWrapper, RecordStore, Result,
     SecretBytes, SecretStore, SystemClock,
 };
-use strongroom_local::kek::{LocalKek, PassphraseCost, Protection, Unlock, systemd_credential};
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 
-use crate::config::{Config, ProtectionType, StoreType};
+use crate::config::{Config, StoreType};
 
 /// How long to wait before looking again whether a store is free, at first and
 /// at most. Opening and closing a small store takes some 10 ms.
@@ -95,21 +94,12 @@ impl Config {
         Ok(Backend { records: self.records(options.wait).await?, wrapper })
     }
 
-    pub(crate) fn open_kek(&self, passphrase: Option<SecretBytes>) -> Result<Arc<dyn KeyWrapper>> {
-        Ok(Arc::new(LocalKek::open(self.key_path(), &self.unlock(passphrase)?)?))
-    }
-
     async fn create_store(&self, options: OpenOptions) -> Result<EnvelopeStore> {
         self.check_places()?;
-        let key_path = self.key_path();
-        let kek = if key_path.symlink_metadata().is_ok() {
-            LocalKek::open(&key_path, &self.unlock(options.passphrase)?)?
-        } else {
-            LocalKek::create(&key_path, &self.protection(options.passphrase)?)?
-        };
+        let wrapper = self.create_keks(options.passphrase)?;
         let records = self.records(options.wait).await?;
         let account = &self.scope.account;
-        EnvelopeStore::create(records, Arc::new(kek), account, self.envelope_options()).await
+        EnvelopeStore::create(records, wrapper, account, self.envelope_options()).await
     }
 
     /// `store` with names and the audit log.
@@ -183,46 +173,21 @@ impl Config {
         }
     }
 
-    fn protection(&self, passphrase: Option<SecretBytes>) -> Result<Protection> {
-        Ok(match self.unlock(passphrase)? {
-            Unlock::Passphrase(passphrase) => {
-                Protection::Passphrase { passphrase, cost: PassphraseCost::RECOMMENDED }
-            }
-            Unlock::Credential(credential) => Protection::Credential(credential),
-            _ => Protection::Plain,
-        })
-    }
-
-    fn unlock(&self, passphrase: Option<SecretBytes>) -> Result<Unlock> {
-        Ok(match self.kek.protection {
-            ProtectionType::None => Unlock::Plain,
-            ProtectionType::Passphrase => match (&self.kek.passphrase, passphrase) {
-                (Some(reference), _) => Unlock::Passphrase(reference.read(self.base())?),
-                (None, Some(passphrase)) => Unlock::Passphrase(passphrase),
-                (None, None) => {
-                    return Err(Error::configuration(
-                        "the key file is protected by a passphrase and nobody can be asked for \
-                         it: set [kek] passphrase to env:NAME or file:PATH",
-                    ));
-                }
-            },
-            ProtectionType::Credential => Unlock::Credential(systemd_credential(
-                self.kek.credential.as_deref().unwrap_or(""),
-            )?),
-        })
-    }
-
     /// Key and records must not be copied together by whoever copies the
     /// records, such as a backup.
-    fn check_places(&self) -> Result<()> {
-        let (key, records) = (real(&self.key_path())?, real(&self.store_path())?);
-        if key.starts_with(&records) {
-            return Err(Error::configuration(format!(
-                "the key file {} lies in the records' directory {}: who copies that has both; \
-                 put the key elsewhere",
-                key.display(),
-                records.display()
-            )));
+    pub(crate) fn check_places(&self) -> Result<()> {
+        let records = real(&self.store_path())?;
+        let more = self.kek.more.iter().map(|more| self.base().join(&more.key_file));
+        for path in std::iter::once(self.key_path()).chain(more) {
+            let key = real(&path)?;
+            if key.starts_with(&records) {
+                return Err(Error::configuration(format!(
+                    "the key file {} lies in the records' directory {}: who copies that has both; \
+                     put the key elsewhere",
+                    key.display(),
+                    records.display()
+                )));
+            }
         }
         Ok(())
     }
@@ -268,6 +233,7 @@ mod tests {
 
     use futures_executor::block_on;
     use strongroom_core::{PutOptions, Select};
+    use strongroom_local::kek::{LocalKek, Protection};
 
     use super::*;
 

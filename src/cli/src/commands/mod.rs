@@ -6,14 +6,19 @@ mod completions;
 mod delete;
 mod get;
 mod init;
+mod keys;
 mod list;
 mod man;
 mod open;
+mod outcome;
 mod purge;
 mod put;
 mod quickstart;
+mod reencrypt;
 mod render;
 mod restore;
+mod rewrap;
+mod rotate;
 mod run;
 mod seal;
 mod serve;
@@ -41,6 +46,10 @@ pub(crate) enum Command {
     Watch(watch::Args),
     Seal(seal::Args),
     Open(open::Args),
+    Rotate(rotate::Args),
+    Rewrap(rewrap::Args),
+    Reencrypt(reencrypt::Args),
+    Keys(keys::Args),
     Check(check::Args),
     Serve(serve::Args),
     Status(status::Args),
@@ -68,6 +77,10 @@ impl Command {
             Self::Watch(args) => args.run(context),
             Self::Seal(args) => args.run(context),
             Self::Open(args) => args.run(context),
+            Self::Rotate(args) => args.run(context),
+            Self::Rewrap(args) => args.run(context),
+            Self::Reencrypt(args) => args.run(context),
+            Self::Keys(args) => args.run(context),
             Self::Check(args) => args.run(context),
             Self::Serve(args) => args.run(context),
             Self::Status(args) => args.run(context),

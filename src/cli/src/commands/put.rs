@@ -83,7 +83,15 @@ impl Args {
             "version": info.version,
             "kind": info.kind,
             "created": time(info.created),
+            "missing_keks": info.missing_keks,
         });
+        for missing in &info.missing_keks {
+            context.output.note(format_args!(
+                "not under the KEK {}: {}; `strongroom rewrap` adds it",
+                visible(&missing.kek),
+                visible(&missing.message)
+            ));
+        }
         context
             .output
             .show(&document, |out| writeln!(out, "{BOLD}{name}{BOLD:#} version {}", info.version))

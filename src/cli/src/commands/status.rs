@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use strongroom::SystemClock;
 use strongroom_client::{SecretStatus, Status};
 
+use super::keys;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::output::{BAD, BOLD, DIM, GOOD, time, visible};
@@ -18,15 +19,22 @@ use crate::output::{BAD, BOLD, DIM, GOOD, time, visible};
 #[command(after_help = "\
 Example:
   strongroom status
-  strongroom status account.db account.tls-key")]
+  strongroom status account.db account.tls-key
+  strongroom status --keys")]
 pub(crate) struct Args {
     /// Secrets to ask about
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+    /// Which versions of which KEKs are needed, as `strongroom keys`
+    #[arg(long, conflicts_with = "names")]
+    keys: bool,
 }
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
+        if self.keys {
+            return keys::Args::default().run(context);
+        }
         let session = context.session()?;
         let sidecar = session.sidecar()?;
         let names: Vec<_> = self.names.iter().map(String::as_str).collect();

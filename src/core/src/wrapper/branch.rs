@@ -82,6 +82,9 @@ impl Default for BranchOptions {
 /// Encryption SDK's hierarchical keyring does; the number of wraps of one branch
 /// key is thereby no matter of nonces.
 pub struct BranchKeys {
+    /// The KEK itself, for what has no branch key.
+    kek: Arc<dyn KeyWrapper>,
+    /// The same, with what it unwrapped kept: branch keys.
     inner: CachedKeys,
     identity: String,
     options: BranchOptions,
@@ -130,8 +133,9 @@ impl BranchKeys {
             rewrapped: LruCache::new(most(MAX_REWRAPPED)),
             version_checked: clock.monotonic(),
         };
-        let inner = CachedKeys::new(inner, options.keys.clone(), Arc::clone(&clock));
-        Self { inner, identity, options, clock, state: Mutex::new(state) }
+        let (kek, keys) = (Arc::clone(&inner), options.keys.clone());
+        let inner = CachedKeys::new(inner, keys, Arc::clone(&clock));
+        Self { kek, inner, identity, options, clock, state: Mutex::new(state) }
     }
 
     /// How often unwrapped branch keys were at hand.
@@ -299,7 +303,7 @@ impl KeyWrapper for BranchKeys {
     }
 
     async fn wrap(&self, dek: &Dek, context: &EncryptionContext) -> Result<WrappedDek<'static>> {
-        let Some(scope) = self.scope(context) else { return self.inner.wrap(dek, context).await };
+        let Some(scope) = self.scope(context) else { return self.kek.wrap(dek, context).await };
         let current = self.current(scope).await?;
         let salt = random::array::<SALT_BYTES>()?;
         let derived = derive(&current.key, &salt)?;
@@ -317,9 +321,18 @@ impl KeyWrapper for BranchKeys {
         self.wrapped(&current.id, &embedded, &tail)
     }
 
+    async fn generate(&self, context: &EncryptionContext) -> Result<(Dek, WrappedDek<'static>)> {
+        if self.scope(context).is_none() {
+            return self.kek.generate(context).await;
+        }
+        let dek = Dek::random()?;
+        let wrapped = self.wrap(&dek, context).await?;
+        Ok((dek, wrapped))
+    }
+
     async fn unwrap(&self, wrapped: &WrappedDek<'_>, context: &EncryptionContext) -> Result<Dek> {
         if wrapped.kek != self.identity {
-            return self.inner.unwrap(wrapped, context).await;
+            return self.kek.unwrap(wrapped, context).await;
         }
         let scope = context.scope().ok_or_else(misplaced)?;
         let parts = Parts::parse(&wrapped.bytes)?;
@@ -341,7 +354,7 @@ impl KeyWrapper for BranchKeys {
     ) -> Result<WrappedDek<'static>> {
         match (wrapped.kek == self.identity, self.scope(context)) {
             (true, Some(_)) => self.rewrap_branch(wrapped, context).await,
-            (false, None) => self.inner.rewrap(wrapped, context).await,
+            (false, None) => self.kek.rewrap(wrapped, context).await,
             _ => {
                 let dek = self.unwrap(wrapped, context).await?;
                 self.wrap(&dek, context).await
@@ -392,7 +405,7 @@ fn damaged() -> Error {
 impl fmt::Debug for BranchKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BranchKeys")
-            .field("inner", &self.inner)
+            .field("kek", &self.kek)
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

@@ -204,15 +204,24 @@ impl KeyWrapper for Keyring {
         self.members.iter().any(|member| member.knows(kek))
     }
 
-    /// The members; one that does not answer has no current version, so that
-    /// the others' records can be told from those that need a rewrap.
+    /// The members. One that is down has no current version, so that the others'
+    /// wraps can be told from those that need a rewrap. One that cannot be used
+    /// at all, such as a key file that is not there, is an error: a rewrap would
+    /// leave its wraps behind.
     async fn keks(&self) -> Result<Vec<KekState>> {
         let answers = join_all(self.members.iter().map(|member| member.current_version())).await;
         let mut states = Vec::with_capacity(answers.len());
         let mut first_error = None;
         for (member, answer) in self.members.iter().zip(answers) {
             let identity = member.identity().to_owned();
-            let current = answer.map_err(|error| first_error.get_or_insert(error)).ok();
+            let current = match answer {
+                Ok(version) => Some(version),
+                Err(error) if error.is_retryable() => {
+                    first_error.get_or_insert(error);
+                    None
+                }
+                Err(error) => return Err(error),
+            };
             states.push(KekState { identity, current });
         }
         match first_error {

@@ -117,6 +117,31 @@ pub struct KekSection {
     pub passphrase: Option<SecretRef>,
     /// The name of the systemd credential, for `protection = "credential"`.
     pub credential: Option<String>,
+    /// How old a version of a local KEK may become before a write makes the next.
+    #[serde(deserialize_with = "value::optional_duration::deserialize")]
+    pub rotate_after: Option<Duration>,
+    /// Whether DEKs are wrapped under a branch key of their scope, and only that
+    /// under the KEK.
+    pub branch_keys: bool,
+    /// How many KEKs have to wrap a DEK, where there are several.
+    pub quorum: Option<usize>,
+    /// Further KEKs that every DEK is wrapped under.
+    pub more: Vec<MoreKek>,
+}
+
+/// `[[kek.more]]`: a KEK besides the preferred one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MoreKek {
+    /// The key file.
+    pub key_file: PathBuf,
+    /// How the key file is protected.
+    pub protection: ProtectionType,
+    /// Where the passphrase is.
+    pub passphrase: Option<SecretRef>,
+    /// The name of the systemd credential.
+    pub credential: Option<String>,
 }
 
 /// The kinds of key wrappers.
@@ -129,11 +154,12 @@ pub enum KekType {
 }
 
 /// How a key file is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ProtectionType {
     /// By its permissions alone.
+    #[default]
     None,
     /// By a passphrase.
     Passphrase,
@@ -364,6 +390,10 @@ impl Default for KekSection {
             protection: ProtectionType::None,
             passphrase: None,
             credential: None,
+            rotate_after: None,
+            branch_keys: false,
+            quorum: None,
+            more: Vec::new(),
         }
     }
 }

@@ -14,8 +14,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AllowRule, AuditSection, CacheSection, Config, KekSection, MemorySection, ScopeSection,
-    SidecarSection, StoreSection,
+    AllowRule, AuditSection, CacheSection, Config, KekSection, MemorySection, MoreKek,
+    ProtectionType, ScopeSection, SecretRef, SidecarSection, StoreSection,
 };
 
 impl Config {
@@ -88,25 +88,68 @@ impl Config {
         self.scope()?;
         self.sidecar.check()?;
         let kek = &self.kek;
-        let misplaced = |key: &str, protection: &str| {
-            Err(Error::configuration(format!(
-                "[kek] {key} has no use without protection = \"{protection}\": set that, or \
-                 remove {key}"
-            )))
-        };
-        if kek.passphrase.is_some() && kek.protection != super::ProtectionType::Passphrase {
-            return misplaced("passphrase", "passphrase");
+        check_protection(
+            "[kek]",
+            kek.protection,
+            kek.passphrase.as_ref(),
+            kek.credential.as_ref(),
+        )?;
+        for (index, more) in kek.more.iter().enumerate() {
+            let place = format!("[[kek.more]] {}:", index + 1);
+            check_protection(
+                &place,
+                more.protection,
+                more.passphrase.as_ref(),
+                more.credential.as_ref(),
+            )?;
+            let what = if more.key_file.as_os_str().is_empty() {
+                "needs key_file"
+            } else if more.protection == ProtectionType::Passphrase && more.passphrase.is_none() {
+                "needs passphrase = \"env:NAME\" or \"file:PATH\": nobody is asked for several"
+            } else {
+                continue;
+            };
+            return Err(Error::configuration(format!("{place} {what}")));
         }
-        if kek.credential.is_some() && kek.protection != super::ProtectionType::Credential {
-            return misplaced("credential", "credential");
+        match (kek.quorum, 1 + kek.more.len()) {
+            (None, 1) => Ok(()),
+            (Some(quorum), count) if (1..=count).contains(&quorum) => Ok(()),
+            (None, count) => Err(Error::configuration(format!(
+                "[kek] quorum is missing: of {count} KEKs, how many have to wrap a DEK before a \
+                 write succeeds? {count} is the safest, 1 the most available"
+            ))),
+            (Some(quorum), count) => Err(Error::configuration(format!(
+                "[kek] quorum is {quorum}: from 1 to {count} can be met, the number of KEKs"
+            ))),
         }
-        if kek.credential.is_none() && kek.protection == super::ProtectionType::Credential {
-            return Err(Error::configuration(
-                "[kek] protection = \"credential\" needs credential = \"NAME\"",
-            ));
-        }
-        Ok(())
     }
+}
+
+/// What a key file's protection needs, and what has no use without it.
+fn check_protection(
+    place: &str,
+    protection: ProtectionType,
+    passphrase: Option<&SecretRef>,
+    credential: Option<&String>,
+) -> Result<()> {
+    let misplaced = |key: &str, protection: &str| {
+        Err(Error::configuration(format!(
+            "{place} {key} has no use without protection = \"{protection}\": set that, or \
+             remove {key}"
+        )))
+    };
+    if passphrase.is_some() && protection != ProtectionType::Passphrase {
+        return misplaced("passphrase", "passphrase");
+    }
+    if credential.is_some() && protection != ProtectionType::Credential {
+        return misplaced("credential", "credential");
+    }
+    if credential.is_none() && protection == ProtectionType::Credential {
+        return Err(Error::configuration(format!(
+            "{place} protection = \"credential\" needs credential = \"NAME\"",
+        )));
+    }
+    Ok(())
 }
 
 /// The sections with their keys, as the types have them.
@@ -122,9 +165,13 @@ pub(super) fn known_keys() -> [(&'static str, &'static [&'static str]); 7] {
     ]
 }
 
-/// The keys of a rule.
-pub(super) fn rule_keys() -> &'static [&'static str] {
-    fields_of::<AllowRule>()
+/// The lists of tables: the key that holds one, where it stands, and the keys
+/// of its entries.
+pub(super) fn known_lists() -> [(&'static str, &'static str, &'static [&'static str]); 2] {
+    [
+        ("allow", "sidecar.allow", fields_of::<AllowRule>()),
+        ("more", "kek.more", fields_of::<MoreKek>()),
+    ]
 }
 
 /// Where the first unknown key stands, and what is said about it.
@@ -152,23 +199,28 @@ fn unknown_key(table: &DeTable<'_>) -> Option<(usize, String)> {
             let what = format!("unknown key `{}` in [{name}]{hint}", shown(key.get_ref()));
             found.push((key.span().start, what));
         }
-        if let Some(rules) = content.get("allow") {
-            unknown_rule_keys(rules.get_ref(), &mut found);
+        for (list, place, known) in known_lists() {
+            if let Some(entries) = content.get(list) {
+                unknown_keys_of_list(entries.get_ref(), place, known, &mut found);
+            }
         }
     }
     found.into_iter().min()
 }
 
-/// The same for `[[sidecar.allow]]`, the one list of tables.
-fn unknown_rule_keys(rules: &DeValue<'_>, found: &mut Vec<(usize, String)>) {
-    let known = rule_keys();
-    let DeValue::Array(rules) = rules else { return };
-    for rule in rules {
-        let DeValue::Table(rule) = rule.get_ref() else { continue };
-        for key in rule.keys().filter(|key| !known.contains(&&**key.get_ref())) {
+/// The same for a list of tables.
+fn unknown_keys_of_list(
+    entries: &DeValue<'_>,
+    place: &str,
+    known: &[&str],
+    found: &mut Vec<(usize, String)>,
+) {
+    let DeValue::Array(entries) = entries else { return };
+    for entry in entries {
+        let DeValue::Table(entry) = entry.get_ref() else { continue };
+        for key in entry.keys().filter(|key| !known.contains(&&**key.get_ref())) {
             let (name, hint) = (shown(key.get_ref()), suggestion(key.get_ref(), known));
-            let what = format!("unknown key `{name}` in [[sidecar.allow]]{hint}");
-            found.push((key.span().start, what));
+            found.push((key.span().start, format!("unknown key `{name}` in [[{place}]]{hint}")));
         }
     }
 }

@@ -99,6 +99,9 @@ fn fill(values: &[(&str, &str, String)]) -> String {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name;
         }
+        if let Some(name) = line.strip_prefix("#[[").and_then(|line| line.strip_suffix("]]")) {
+            section = name;
+        }
         let key = key_of(line);
         let value = values.iter().find(|(s, k, _)| *s == section && Some(*k) == key);
         match value {
@@ -128,7 +131,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::super::Config;
-    use super::super::parse::{known_keys, rule_keys};
+    use super::super::parse::{known_keys, known_lists};
     use super::*;
 
     fn all_switched_on() -> String {
@@ -163,12 +166,23 @@ mod tests {
     }
 
     #[test]
-    fn the_example_explains_every_key_of_a_rule() {
-        let (_, rules) = EXAMPLE.split_once("# Who may do what").expect("the rules");
-        for key in rule_keys() {
-            let mut words = rules.split(|c: char| !c.is_ascii_lowercase());
-            assert!(words.any(|word| word == *key), "{key}");
+    fn the_example_explains_every_key_of_a_list() {
+        for (list, place, keys) in known_lists() {
+            let before = if list == "allow" { "# Who may do what" } else { "# Further KEKs" };
+            let (_, text) = EXAMPLE.split_once(before).expect(place);
+            for key in keys {
+                let mut words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+                assert!(words.any(|word| word == *key), "{place} {key}");
+            }
         }
+    }
+
+    #[test]
+    fn the_keys_of_a_list_are_left_alone() {
+        let home = Home::at(Path::new("/h"));
+        let text = NewConfig::default().to_text(&home).expect("text");
+        let (_, more) = text.split_once("#[[kek.more]]").expect("the list");
+        assert!(more.contains("\n#key_file = \"/media"), "{more}");
     }
 
     #[test]

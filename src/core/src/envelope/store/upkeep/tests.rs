@@ -351,7 +351,7 @@ fn a_reencryption_changes_every_ciphertext_and_nothing_else() {
 #[test]
 fn a_file_is_encrypted_anew_segment_by_segment_and_leaves_nothing_behind() {
     let name = SecretName::new("acme".parse().expect("valid"), "big").expect("valid");
-    let content: Vec<u8> = (0..700_000_u32).map(|n| (n * 31 >> 3) as u8).collect();
+    let content: Vec<u8> = (0..700_000_u32).map(|n| ((n * 31) >> 3) as u8).collect();
     let options = EnvelopeOptions { max_value_bytes: 1000, ..EnvelopeOptions::default() };
     let (records, kek) = (Arc::new(MemoryRecords::new()), Kek::new("f"));
     let made = EnvelopeStore::create(records.clone(), kek.clone(), "acme", options);

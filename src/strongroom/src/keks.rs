@@ -1,0 +1,330 @@
+//! From a configuration to the KEKs that it names: one, or several as a keyring.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use strongroom_core::wrapper::BranchOptions;
+use strongroom_core::{
+    BranchKeys, Dek, EncryptionContext, Error, KeyWrapper, Keyring, Result, SecretBytes,
+    SystemClock, WrappedDek,
+};
+use strongroom_local::kek::{
+    LocalKek, Options as KekOptions, PassphraseCost, Protection, Unlock, systemd_credential,
+};
+
+use crate::config::{Config, KekSection, MoreKek, ProtectionType, SecretRef};
+
+impl Config {
+    pub(crate) fn open_kek(&self, passphrase: Option<SecretBytes>) -> Result<Arc<dyn KeyWrapper>> {
+        let path = self.key_path();
+        let first = self.unlock(passphrase).and_then(|unlock| self.open_local(&path, &unlock));
+        if self.kek.more.is_empty() {
+            return Ok(self.branched(Arc::new(first?)));
+        }
+        let mut members = vec![self.member(&path, first)];
+        for more in &self.kek.more {
+            let path = self.base().join(&more.key_file);
+            let unlock = self.unlock_more(more);
+            let opened = unlock.and_then(|unlock| self.open_local(&path, &unlock));
+            members.push(self.member(&path, opened));
+        }
+        self.keyring(members)
+    }
+
+    fn open_local(&self, path: &Path, unlock: &Unlock) -> Result<LocalKek> {
+        LocalKek::open_with(path, unlock, self.kek_options())
+    }
+
+    fn kek_options(&self) -> KekOptions {
+        let mut options = KekOptions::default();
+        options.rotate_after = self.kek.rotate_after;
+        options
+    }
+
+    /// A member of the keyring. One that cannot be opened stays one, so that the
+    /// others read, the quorum decides about writes, and nothing forgets it.
+    fn member(&self, path: &Path, opened: Result<LocalKek>) -> Arc<dyn KeyWrapper> {
+        match opened {
+            Ok(kek) => self.branched(Arc::new(kek)),
+            Err(error) => Arc::new(ClosedKek::new(path, error)),
+        }
+    }
+
+    fn branched(&self, kek: Arc<dyn KeyWrapper>) -> Arc<dyn KeyWrapper> {
+        let mut options = BranchOptions::default();
+        options.enabled = self.kek.branch_keys;
+        // Also where they are off: what was written when they were on is read.
+        Arc::new(BranchKeys::new(kek, options, SystemClock::shared()))
+    }
+
+    fn keyring(&self, members: Vec<Arc<dyn KeyWrapper>>) -> Result<Arc<dyn KeyWrapper>> {
+        let quorum = self.kek.quorum.unwrap_or(members.len());
+        Ok(Arc::new(Keyring::new(members, quorum)?))
+    }
+
+    /// Makes every key file, or opens what an interrupted `create` has left.
+    pub(crate) fn create_keks(
+        &self,
+        passphrase: Option<SecretBytes>,
+    ) -> Result<Arc<dyn KeyWrapper>> {
+        let first = self.made(&self.key_path(), self.unlock(passphrase)?)?;
+        let mut members = vec![self.branched(Arc::new(first))];
+        for more in &self.kek.more {
+            let kek = self.made(&self.base().join(&more.key_file), self.unlock_more(more)?)?;
+            members.push(self.branched(Arc::new(kek)));
+        }
+        match members.len() {
+            1 => Ok(members.remove(0)),
+            _ => self.keyring(members),
+        }
+    }
+
+    /// The KEK at `path`, which an interrupted `create` may have left.
+    fn made(&self, path: &Path, unlock: Unlock) -> Result<LocalKek> {
+        if path.symlink_metadata().is_ok() {
+            return self.open_local(path, &unlock);
+        }
+        let protection = match unlock {
+            Unlock::Passphrase(passphrase) => {
+                Protection::Passphrase { passphrase, cost: PassphraseCost::RECOMMENDED }
+            }
+            Unlock::Credential(credential) => Protection::Credential(credential),
+            _ => Protection::Plain,
+        };
+        LocalKek::create_with(path, &protection, self.kek_options())
+    }
+
+    /// Makes the key files of `[[kek.more]]` that do not exist yet, and returns
+    /// their paths. A rewrap brings what is stored under them.
+    ///
+    /// A key file that was lost is not to be made anew: nobody would notice that
+    /// it opens nothing.
+    pub fn create_more_keks(&self) -> Result<Vec<PathBuf>> {
+        self.check_places()?;
+        let mut made = Vec::new();
+        for more in &self.kek.more {
+            let path = self.base().join(&more.key_file);
+            if path.symlink_metadata().is_err() {
+                self.made(&path, self.unlock_more(more)?)?;
+                made.push(path);
+            }
+        }
+        Ok(made)
+    }
+
+    fn unlock(&self, passphrase: Option<SecretBytes>) -> Result<Unlock> {
+        let KekSection { protection, passphrase: reference, credential, .. } = &self.kek;
+        self.unlock_by(*protection, reference.as_ref(), credential.as_deref(), passphrase)
+    }
+
+    fn unlock_more(&self, more: &MoreKek) -> Result<Unlock> {
+        let (passphrase, credential) = (more.passphrase.as_ref(), more.credential.as_deref());
+        self.unlock_by(more.protection, passphrase, credential, None)
+    }
+
+    fn unlock_by(
+        &self,
+        protection: ProtectionType,
+        reference: Option<&SecretRef>,
+        credential: Option<&str>,
+        asked: Option<SecretBytes>,
+    ) -> Result<Unlock> {
+        Ok(match protection {
+            ProtectionType::None => Unlock::Plain,
+            ProtectionType::Passphrase => match (reference, asked) {
+                (Some(reference), _) => Unlock::Passphrase(reference.read(self.base())?),
+                (None, Some(passphrase)) => Unlock::Passphrase(passphrase),
+                (None, None) => {
+                    return Err(Error::configuration(
+                        "the key file is protected by a passphrase and nobody can be asked for \
+                         it: set [kek] passphrase to env:NAME or file:PATH",
+                    ));
+                }
+            },
+            ProtectionType::Credential => {
+                Unlock::Credential(systemd_credential(credential.unwrap_or(""))?)
+            }
+        })
+    }
+}
+
+/// A KEK of a keyring whose key file cannot be opened: whatever is asked of it
+/// fails with the reason.
+struct ClosedKek {
+    name: String,
+    reason: Error,
+}
+
+impl ClosedKek {
+    fn new(path: &Path, reason: Error) -> Self {
+        Self { name: format!("of {}", path.display()), reason }
+    }
+}
+
+#[async_trait]
+impl KeyWrapper for ClosedKek {
+    fn identity(&self) -> &str {
+        &self.name
+    }
+
+    async fn wrap(&self, _: &Dek, _: &EncryptionContext) -> Result<WrappedDek<'static>> {
+        Err(self.reason.clone())
+    }
+
+    async fn unwrap(&self, _: &WrappedDek<'_>, _: &EncryptionContext) -> Result<Dek> {
+        Err(self.reason.clone())
+    }
+
+    async fn current_version(&self) -> Result<String> {
+        Err(self.reason.clone())
+    }
+
+    async fn check(&self) -> Result<()> {
+        Err(self.reason.clone())
+    }
+}
+
+impl fmt::Debug for ClosedKek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClosedKek").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use futures_executor::block_on;
+    use strongroom_core::{Engine, ErrorKind, PutOptions, Select};
+
+    use super::*;
+    use crate::OpenOptions;
+
+    const TWO: &str = "[kek]\nquorum = 1\n[[kek.more]]\nkey_file = \"glass.kek\"\n";
+
+    fn config(dir: &Path, text: &str) -> Config {
+        let file = dir.join("strongroom.toml");
+        fs::write(&file, text).expect("written");
+        Config::load(&file).expect("valid")
+    }
+
+    fn open(config: &Config) -> Result<Engine> {
+        block_on(config.open(OpenOptions::default()))
+    }
+
+    fn put(engine: &Engine, name: &str) -> Result<Vec<String>> {
+        let value = SecretBytes::copy_from(b"v").expect("memory");
+        let info = block_on(engine.put(name, &value, &PutOptions::default()))?;
+        Ok(info.missing_keks.into_iter().map(|missing| missing.kek).collect())
+    }
+
+    fn get(engine: &Engine, name: &str) -> bool {
+        let secret = block_on(engine.get(name, &Select::Latest)).expect("read");
+        secret.value.expose() == b"v"
+    }
+
+    fn rewrap(engine: &Engine) -> Result<u64> {
+        block_on(engine.rewrap(&|_| ())).map(|outcome| outcome.changed)
+    }
+
+    #[test]
+    fn either_key_file_opens_what_both_protect() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = config(dir.path(), TWO);
+        let engine = block_on(config.create(OpenOptions::default())).expect("created");
+        assert!(put(&engine, "account.a").expect("put").is_empty());
+        drop(engine);
+        for key in [config.key_path(), dir.path().join("glass.kek")] {
+            let aside = key.with_extension("aside");
+            fs::rename(&key, &aside).expect("moved");
+            let engine = open(&config).expect("the other opens it");
+            assert!(get(&engine, "account.a"));
+            let missing = put(&engine, "account.b").expect("one is enough");
+            assert!(missing[0].contains(key.to_str().expect("text")), "{missing:?}");
+            let error = rewrap(&engine).expect_err("its wraps would be left behind");
+            assert!(!error.is_retryable(), "{error}");
+            drop(engine);
+            fs::rename(&aside, &key).expect("moved");
+        }
+        let engine = open(&config).expect("both are back");
+        assert_eq!(rewrap(&engine).expect("rewrapped"), 2, "both versions of b");
+    }
+
+    #[test]
+    fn a_key_is_added_by_making_it_and_a_rewrap_and_removed_by_a_rewrap() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let alone = config(dir.path(), "");
+        let engine = block_on(alone.create(OpenOptions::default())).expect("created");
+        put(&engine, "account.a").expect("put");
+        drop(engine);
+
+        let both = config(dir.path(), TWO);
+        assert_eq!(both.create_more_keks().expect("made"), [dir.path().join("glass.kek")]);
+        assert!(both.create_more_keks().expect("nothing to do").is_empty());
+        let engine = open(&both).expect("opened");
+        assert_eq!(rewrap(&engine).expect("rewrapped"), 1);
+        drop(engine);
+
+        let glass = config(dir.path(), "[kek]\nkey_file = \"glass.kek\"\n");
+        fs::remove_file(alone.key_path()).expect("lost");
+        let engine = open(&glass).expect("the second key alone");
+        assert!(get(&engine, "account.a"));
+        assert_eq!(rewrap(&engine).expect("rewrapped"), 1, "the lost key's wrap goes");
+        assert!(get(&engine, "account.a"));
+    }
+
+    #[test]
+    fn a_quorum_that_is_not_met_is_an_error_that_names_the_key() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = config(dir.path(), &TWO.replace("quorum = 1", "quorum = 2"));
+        let engine = block_on(config.create(OpenOptions::default())).expect("created");
+        put(&engine, "account.a").expect("put");
+        drop(engine);
+        fs::remove_file(dir.path().join("glass.kek")).expect("lost");
+        let engine = open(&config).expect("opened");
+        assert!(get(&engine, "account.a"));
+        let error = put(&engine, "account.a").expect_err("too few");
+        assert_eq!(error.kind(), ErrorKind::KeyUnavailable);
+        assert!(error.message().contains("quorum is 2"), "{error}");
+        assert!(error.message().contains("glass.kek"), "{error}");
+    }
+
+    #[test]
+    fn branch_keys_are_turned_on_and_off_in_the_configuration() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let off = config(dir.path(), "");
+        let engine = block_on(off.create(OpenOptions::default())).expect("created");
+        put(&engine, "account.a").expect("put");
+        drop(engine);
+        let on = config(dir.path(), "[kek]\nbranch_keys = true\n");
+        let engine = open(&on).expect("opened");
+        put(&engine, "account.b").expect("put");
+        assert!(get(&engine, "account.a") && get(&engine, "account.b"));
+        assert_eq!(rewrap(&engine).expect("rewrapped"), 1);
+        drop(engine);
+        let engine = open(&off).expect("opened");
+        assert!(get(&engine, "account.a") && get(&engine, "account.b"));
+        assert_eq!(rewrap(&engine).expect("rewrapped"), 2);
+    }
+
+    #[test]
+    fn several_keks_need_a_quorum_that_can_be_met_and_files() {
+        let more = "[[kek.more]]\nkey_file = \"x\"\n";
+        let error = |text: &str| Config::parse(text).expect_err(text).to_string();
+        assert!(error(more).contains("quorum is missing"));
+        for quorum in ["0", "3"] {
+            let text = format!("[kek]\nquorum = {quorum}\n{more}");
+            assert!(error(&text).contains("from 1 to 2"), "{quorum}");
+        }
+        assert!(error("[kek]\nquorum = 2\n").contains("from 1 to 1"));
+        assert!(error("[kek]\nquorum = 1\n[[kek.more]]\n").contains("needs key_file"));
+        let asked = format!("[kek]\nquorum = 1\n{more}protection = \"passphrase\"\n");
+        assert!(error(&asked).contains("nobody is asked"));
+        let misplaced = format!("[kek]\nquorum = 1\n{more}credential = \"c\"\n");
+        assert!(error(&misplaced).contains("[[kek.more]] 1: credential has no use"));
+        let unknown = format!("[kek]\nquorum = 1\n{more}keyfile = \"c\"\n");
+        assert!(error(&unknown).contains("did you mean `key_file`"));
+    }
+}

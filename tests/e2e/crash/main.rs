@@ -5,24 +5,25 @@
 //! 20 rounds, or 200 with `STRONGROOM_NIGHTLY=1`. A kill keeps the page cache:
 //! what a loss of power does is the power-cut tests' business.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use sha2::{Digest, Sha256};
 use strongroom::OpenOptions;
 use strongroom_client::Client;
-use strongroom_core::audit::{self, AuditLog, Phase};
-use strongroom_core::rollback::Expected;
-use strongroom_core::{
-    EnvelopeOptions, EnvelopeStore, PageRequest, PutOptions, SecretBytes, SecretName, SecretStore,
-    Select, SystemClock, Version,
-};
+use strongroom_core::{EnvelopeOptions, PutOptions, SecretBytes};
 use strongroom_kit::daemon::{ALLOW_OWNER, Daemon, Home};
 use strongroom_kit::random::Random;
 use strongroom_kit::{binary, block_on, embedded, sha256_hex};
 use strongroom_local::records::RecordStoreKind;
+
+use self::victim::{Acknowledged, is_nightly, run_and_kill, verify_store};
+
+mod upkeep;
+mod victim;
+
+const WRITER: &str = env!("CARGO_BIN_EXE_crash-writer");
 
 #[test]
 fn sled_loses_nothing_when_its_process_is_killed() {
@@ -34,13 +35,6 @@ fn redb_loses_nothing_when_its_process_is_killed() {
     kill_again_and_again(RecordStoreKind::Redb);
 }
 
-fn is_nightly() -> bool {
-    std::env::var_os("STRONGROOM_NIGHTLY").is_some_and(|value| value == "1")
-}
-
-/// What was acknowledged: name and version, and the digest of the value.
-type Acknowledged = BTreeMap<(String, String), String>;
-
 fn kill_again_and_again(kind: RecordStoreKind) {
     let rounds = if is_nightly() { 200 } else { 20 };
     let (mut random, seed) = Random::fresh();
@@ -49,118 +43,16 @@ fn kill_again_and_again(kind: RecordStoreKind) {
     for round in 0..rounds {
         // Sometimes at once, while the store is being made or opened.
         let lines = if random.below(8) == 0 { 0 } else { random.below(60) };
-        run_and_kill(kind, dir.path(), random.next_u64(), lines, &mut acknowledged);
+        run_and_kill(WRITER, kind, dir.path(), random.next_u64(), lines, &mut acknowledged);
         verify(kind, dir.path(), &acknowledged, &format!("{kind}, seed {seed}, round {round}"));
     }
     assert!(acknowledged.len() > rounds, "seed {seed}: the writers hardly wrote");
-}
-
-/// Lets the victim write until it has acknowledged so many puts, and kills it.
-fn run_and_kill(
-    kind: RecordStoreKind,
-    dir: &Path,
-    seed: u64,
-    lines: usize,
-    acknowledged: &mut Acknowledged,
-) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_crash-writer"))
-        .args([kind.as_str(), dir.to_str().expect("a UTF-8 path"), &seed.to_string()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the victim starts");
-    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut taken = String::new();
-    for _ in 0..lines {
-        let read = output.read_line(&mut taken).expect("a line");
-        assert!(read > 0, "the victim ended by itself after {taken}");
-    }
-    child.kill().expect("killed");
-    child.wait().expect("dead");
-    // What it said before it died counts; a line without its end does not.
-    output.read_to_string(&mut taken).expect("the rest");
-    let complete = taken.rfind('\n').map_or("", |end| &taken[..end]);
-    for line in complete.lines() {
-        let mut words = line.split(' ');
-        let mut next = || words.next().expect("four words").to_owned();
-        assert_eq!(next(), "ACK");
-        let (name, version, digest) = (next(), next(), next());
-        let again = acknowledged.insert((name, version), digest);
-        assert!(again.is_none(), "a version was given twice: {line}");
-    }
 }
 
 fn verify(kind: RecordStoreKind, dir: &Path, acknowledged: &Acknowledged, what: &str) {
     let store = embedded::store(kind, dir, EnvelopeOptions::default());
     let store = block_on(store).unwrap_or_else(|error| panic!("{what}: {error}"));
     verify_store(&store, &embedded::audit_path(dir), acknowledged, what);
-}
-
-fn verify_store(store: &EnvelopeStore, log: &Path, acknowledged: &Acknowledged, what: &str) {
-    let found = contents(store, what);
-    for ((name, version), digest) in acknowledged {
-        let held = found.get(&(name.clone(), version.clone()));
-        assert_eq!(held, Some(digest), "{what}: {name} version {version} was acknowledged");
-    }
-
-    // Opening the log closes a torn line.
-    let key = store.audit_key().expect("the audit key");
-    let opened = AuditLog::open(log, Some(key), SystemClock::shared());
-    drop(opened.unwrap_or_else(|error| panic!("{what}: {error}")));
-    let key = store.audit_key().expect("the audit key");
-    let mut expected = Expected::default();
-    let mut logged = BTreeSet::new();
-    let report = audit::verify(log, Some(&key), None, |line| {
-        expected.visit(store, line);
-        let is_done = line.phase == Phase::Done && line.outcome.as_deref() == Some("ok");
-        if let (Some(name), Some(version), true) = (&line.name, &line.version, is_done) {
-            logged.insert((format!("account.{name}"), version.clone()));
-        }
-    });
-    let report = report.unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert_eq!(report.problem, None, "{what}: the audit log");
-    for key in acknowledged.keys() {
-        assert!(logged.contains(key), "{what}: {key:?} was acknowledged and not logged");
-    }
-    let differences = block_on(expected.compare(store)).expect("compared");
-    assert!(differences.is_empty(), "{what}: {differences:?}");
-}
-
-/// Every version of every secret, opened and checked against its own digest.
-fn contents(store: &dyn SecretStore, what: &str) -> Acknowledged {
-    let mut found = Acknowledged::new();
-    let scope = embedded::ACCOUNT.parse().expect("valid");
-    let page = PageRequest::first(1000);
-    let list = block_on(store.list(&scope, true, &page)).expect("a list");
-    for name in list.items.into_iter().map(|listing| listing.name) {
-        let versions = versions(store, &name);
-        let contiguous = (1..=versions.len()).map(|number| number.to_string());
-        assert!(
-            versions.iter().map(Version::as_str).eq(contiguous),
-            "{what}: {name} has gaps: {versions:?}"
-        );
-        for version in versions {
-            let secret = block_on(store.get(&name, &Select::Version(version.clone())));
-            let secret = secret.unwrap_or_else(|error| panic!("{what}, {version}: {error}"));
-            let bytes = secret.value.expose();
-            let (body, own) = bytes.split_at(bytes.len() - 32);
-            assert!(Sha256::digest(body)[..] == *own, "{what}: {name} {version} is half-written");
-            let digest = sha256_hex(bytes);
-            found.insert((name.to_string(), version.to_string()), digest);
-        }
-    }
-    found
-}
-
-fn versions(store: &dyn SecretStore, name: &SecretName) -> Vec<Version> {
-    let (mut all, mut page) = (Vec::new(), PageRequest::first(1000));
-    loop {
-        let found = block_on(store.versions(name, &page)).expect("versions");
-        all.extend(found.items.into_iter().map(|info| info.version));
-        match found.next {
-            Some(next) => page.after = Some(next),
-            None => return all,
-        }
-    }
 }
 
 // === the real binary ===

@@ -54,8 +54,8 @@ async fn start(program: &str, argument: &Path, socket: PathBuf) -> Server {
         async move { UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
     });
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(connect).await;
-    let client = StrongroomClient::new(channel.expect("connected"))
-        .max_decoding_message_size(usize::MAX);
+    let client =
+        StrongroomClient::new(channel.expect("connected")).max_decoding_message_size(usize::MAX);
     Server { child, client, ready_in }
 }
 
@@ -98,10 +98,8 @@ async fn crowd(server: &Server, gets: usize) -> Duration {
 /// The time of one value, on average, in batches of distinct secrets.
 async fn batches(server: &Server, prefix: &str, bytes: usize, count: usize) -> Duration {
     let mut client = server.client.clone();
-    let names = (0..BATCH).map(|i| GetRequest {
-        name: format!("account.{prefix}-{i}"),
-        ..GetRequest::default()
-    });
+    let names = (0..BATCH)
+        .map(|i| GetRequest { name: format!("account.{prefix}-{i}"), ..GetRequest::default() });
     let request = BatchGetRequest { requests: names.collect(), scope: String::new() };
     let began = Instant::now();
     for _ in 0..count {
@@ -131,16 +129,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Writes a median as criterion does.
 fn record(name: &str, nanoseconds: f64) {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
-    let folder = target.join("criterion/sidecar").join(name.replace(['/', ' '], "_")).join("new");
-    std::fs::create_dir_all(&folder).expect("made");
-    let id = format!("{{\"full_id\":\"sidecar/{name}\"}}");
-    let estimate = format!("{{\"median\":{{\"point_estimate\":{nanoseconds}}}}}");
-    std::fs::write(folder.join("benchmark.json"), id).expect("written");
-    std::fs::write(folder.join("estimates.json"), estimate).expect("written");
-    println!("{name:<44} {:>10.2} µs", nanoseconds / 1e3);
+    strongroom_benches::record("sidecar", name, nanoseconds);
 }
 
 fn record_time(name: &str, time: Duration) {
@@ -151,7 +141,9 @@ fn record_time(name: &str, time: Duration) {
 fn install(folder: &Path) -> PathBuf {
     let home = Home::at(folder);
     let text = NewConfig::default().to_text(&home).expect("a configuration");
-    let text = text.replace("\nenabled = false", "\nenabled = true").replace("ttl = \"5m\"", "ttl = \"1d\"");
+    let text = text
+        .replace("\nenabled = false", "\nenabled = true")
+        .replace("ttl = \"5m\"", "ttl = \"1d\"");
     std::fs::write(&home.config, text).expect("written");
     let config = Config::load(&home.config).expect("valid");
     let put_all = async {
@@ -192,7 +184,8 @@ fn main() {
         let echo = folder.path().join("echo.sock");
         let echo = start(env!("CARGO_BIN_EXE_echo-host"), &echo.clone(), echo).await;
         measure(&ours, &echo).await;
-        if let Some(gets) = std::env::var("STRONGROOM_BENCH_SOAK").ok().and_then(|n| n.parse().ok()) {
+        if let Some(gets) = std::env::var("STRONGROOM_BENCH_SOAK").ok().and_then(|n| n.parse().ok())
+        {
             soak(&ours, gets).await;
         }
     });

@@ -7,8 +7,7 @@ use std::time::Duration;
 use strongroom_sidecar::RunOptions;
 
 #[global_allocator]
-static ALLOCATOR: strongroom_core::guard::WipingAllocator =
-    strongroom_core::guard::WipingAllocator;
+static ALLOCATOR: strongroom_core::guard::WipingAllocator = strongroom_core::guard::WipingAllocator;
 
 fn main() {
     let config = std::env::args().nth(1).expect("a configuration").into();

@@ -12,10 +12,10 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use strongroom_core::envelope::stream::{FileId, MAX_SEALED_BYTES, Opener, SEGMENT_BYTES, Sealer};
 use strongroom_core::{Dek, SecretBytes, Suite};
 
-const FILE_BYTES: usize = 64 << 20;
-const SEGMENTS: usize = FILE_BYTES / SEGMENT_BYTES;
+const SEGMENTS: usize = (64 << 20) / SEGMENT_BYTES;
+const FILE_BYTES: usize = SEGMENTS * SEGMENT_BYTES;
 /// What one commit of a store takes.
-const BATCH: usize = 15;
+const BATCH: usize = 16;
 const FILE: FileId = FileId([7; 16]);
 
 fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {

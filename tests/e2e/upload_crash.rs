@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use strongroom::OpenOptions;
 use strongroom_client::Client;
 use strongroom_core::audit::{self, AuditLog};
+use strongroom_core::envelope::stream::SEGMENT_BYTES;
 use strongroom_core::rollback::Expected;
 use strongroom_core::{
     EnvelopeStore, ErrorKind, PageLimit, PageRequest, PutOptions, RecordStore, SecretStore, Select,
@@ -26,8 +27,6 @@ use strongroom_kit::random::Random;
 use strongroom_kit::{binary, block_on, embedded, sha256_hex};
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 use tokio::io::{AsyncRead, ReadBuf};
-
-const SEGMENT_BYTES: u64 = 64 << 10;
 
 fn rounds() -> usize {
     let is_nightly = std::env::var_os("STRONGROOM_NIGHTLY").is_some_and(|value| value == "1");
@@ -94,8 +93,8 @@ fn verify_files(store: &EnvelopeStore, acknowledged: &Acknowledged, what: &str) 
             let (body, own) = bytes.split_at(bytes.len() - 32);
             assert!(Sha256::digest(body)[..] == *own, "{what}: {name} is half-written");
             let length = bytes.len() as u64;
-            let short = (store.capabilities().max_value_bytes as u64).min(SEGMENT_BYTES);
-            segments += if length <= short { 0 } else { length.div_ceil(SEGMENT_BYTES) };
+            let short = (store.capabilities().max_value_bytes as u64).min(SEGMENT_BYTES as u64);
+            segments += if length <= short { 0 } else { length.div_ceil(SEGMENT_BYTES as u64) };
             found.insert((name.to_string(), info.version.to_string()), sha256_hex(&bytes));
         }
     }
@@ -203,7 +202,7 @@ impl<F: FnOnce() + Unpin> AsyncRead for Then<F> {
             then();
         }
         let rest = &this.bytes[this.at..];
-        let taken = rest.len().min(into.remaining()).min(SEGMENT_BYTES as usize);
+        let taken = rest.len().min(into.remaining()).min(SEGMENT_BYTES);
         into.put_slice(&rest[..taken]);
         this.at += taken;
         Poll::Ready(Ok(()))

@@ -7,8 +7,8 @@ use strongroom_kit::faults::{Fault, Gate};
 
 use super::*;
 
-/// A commit for the marker, three for 33 segments, and the last one.
-const COMMITS: usize = 5;
+/// A commit for the marker, two for 33 segments, and the last one.
+const COMMITS: usize = 4;
 
 fn long() -> Vec<u8> {
     file(5, 32, 77)
@@ -69,7 +69,7 @@ fn a_sweep_that_is_cut_short_goes_on_where_it_was() {
     let faults = fixture.records.faults();
     // 600 segments: three commits of a sweep.
     let bytes = file(6, 600, 0);
-    for _ in 0..39 {
+    for _ in 0..35 {
         faults.pass("commit");
     }
     faults.always("commit", Fault::Fail(ErrorKind::Unavailable));
@@ -122,7 +122,7 @@ fn what_is_left_over_goes_a_step_at_a_time() {
 
 #[test]
 fn a_source_that_fails_leaves_nothing() {
-    for at in [0, 1, 2, 16, 17, 32] {
+    for at in [0, 1, 2, 17, 18, 19, 32] {
         let fixture = Fixture::new();
         fixture.put(&db(), b"old").expect("a put");
         let fail = || Err(Error::new(ErrorKind::Unavailable, "the client has gone"));

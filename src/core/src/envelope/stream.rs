@@ -16,8 +16,11 @@ use crate::error::{Error, Result};
 use crate::random;
 use crate::wrapper::Dek;
 
-/// How many bytes of a file one segment has; the last one may have fewer.
-pub const SEGMENT_BYTES: usize = 64 << 10;
+/// How many bytes of a file one segment has; the last one may have fewer. 60 KiB,
+/// so that a sealed segment with its key, of 546 bytes at most, and what a B-tree
+/// adds fits a page of 64 KiB: redb doubles its pages, and with segments of 64 KiB
+/// a file took twice its length on disk.
+pub const SEGMENT_BYTES: usize = 60 << 10;
 /// The longest sealed segment, in bytes.
 pub const MAX_SEALED_BYTES: usize = SEGMENT_BYTES + TAG_BYTES;
 /// The size of a file's id, in bytes.

@@ -2,6 +2,7 @@
 
 mod drain;
 mod faults;
+mod files;
 mod load;
 mod outages;
 mod process_of;

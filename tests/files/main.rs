@@ -11,19 +11,19 @@ use async_trait::async_trait;
 use strongroom_core::envelope::stream::SEGMENT_BYTES;
 use strongroom_core::memory::MemoryRecords;
 use strongroom_core::{
-    Batch, EnvelopeOptions, EnvelopeStore, ErrorKind, Expect, FileReader, FileSource, KeyWrapper,
-    Kind, PageLimit, PutOptions, RecordStore, Result, SecretBytes, SecretName, SecretStore, Select,
+    Batch, EnvelopeOptions, EnvelopeStore, ErrorKind, Expect, FileReader, FileSource, Kind,
+    PageLimit, PutOptions, RecordStore, Result, SecretBytes, SecretName, SecretStore, Select,
     Suite, Version, VersionInfo,
 };
 use strongroom_kit::block_on;
-use strongroom_kit::faults::FaultyRecords;
+use strongroom_kit::faults::{FaultyRecords, FaultyWrapper};
 use strongroom_kit::random::Random;
 use strongroom_local::kek::LocalKek;
 
 /// A store, and its entries as whoever can write to the disk sees them.
 struct Fixture {
     records: Arc<FaultyRecords>,
-    wrapper: Arc<dyn KeyWrapper>,
+    wrapper: Arc<FaultyWrapper>,
     store: Arc<EnvelopeStore>,
     options: EnvelopeOptions,
 }
@@ -39,7 +39,7 @@ impl Fixture {
 
     fn with(options: EnvelopeOptions) -> Self {
         let records = FaultyRecords::new(Arc::new(MemoryRecords::new()));
-        let wrapper: Arc<dyn KeyWrapper> = Arc::new(LocalKek::in_memory().expect("a KEK"));
+        let wrapper = FaultyWrapper::new(Arc::new(LocalKek::in_memory().expect("a KEK")));
         let made = EnvelopeStore::create(records.clone(), wrapper.clone(), "acme", options.clone());
         let store = Arc::new(block_on(made).expect("a store"));
         Self { records, wrapper, store, options }

@@ -98,6 +98,25 @@ fn an_upload_that_is_swept_meanwhile_conflicts() {
     fixture.assert_no_garbage("swept");
 }
 
+/// Between the last look at the marker and the last commit.
+#[test]
+fn an_upload_that_is_swept_while_it_becomes_a_version_conflicts() {
+    use strongroom_kit::faults::{Fault, Gate};
+    let fixture = Fixture::new();
+    let (bytes, gate) = (long(), Gate::closed());
+    fixture.wrapper.faults().next("generate", Fault::Wait(gate.clone()));
+    std::thread::scope(|scope| {
+        let upload = scope.spawn(|| fixture.put(&db(), &bytes));
+        gate.wait_for_arrivals(1);
+        block_on(fixture.reopened().sweep()).expect("swept");
+        gate.open();
+        let error = upload.join().expect("no panic").expect_err("its segments are gone");
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    });
+    fixture.assert_no_garbage("swept");
+    assert_eq!(fixture.get(&db()).expect_err("nothing was put").kind(), ErrorKind::NotFound);
+}
+
 #[test]
 fn a_purge_removes_every_segment_and_is_resumed() {
     use strongroom_kit::faults::Fault;

@@ -2,6 +2,7 @@
 //! and altered below.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message;
 use strongroom_core::memory::MemoryRecords;
@@ -55,8 +56,8 @@ async fn a_file_that_was_altered_breaks_off_before_what_was_altered() {
     let sidecar = Setup::new(store).start();
     let client = sidecar.client().await;
     let bytes = Random::new(1).bytes(LONG);
-    let put = client.upload("account.long", &mut &bytes[..], &PutOptions::default());
-    put.await.expect("stored");
+    let options = PutOptions::default();
+    client.upload("account.long", &mut &bytes[..], &options).await.expect("stored");
     let segments = records.scan(&[3], None, PageLimit::entries(1000)).await.expect("a scan");
     let at = segments.entries.len() / 2;
     let (key, mut stored) = segments.entries[at].clone();
@@ -118,4 +119,63 @@ async fn clients_that_stop_in_the_middle_keep_nobody_from_the_store() {
     until("nothing is left", || in_flight() == 0).await;
     let got = block_on(sidecar.engine().get("account.part0", &Select::Latest));
     assert_eq!(got.expect_err("it broke off").kind(), ErrorKind::NotFound);
+}
+
+/// The time that a request may take is for what stands still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_stands_still_ends_and_leaves_nothing() {
+    let records = Arc::new(MemoryRecords::new());
+    let wrapper = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let store = embedded::envelope(records.clone(), wrapper, EnvelopeOptions::default());
+    let store: Arc<dyn SecretStore> = Arc::new(store.await.expect("a store"));
+    let sidecar = Setup::new(store).with(|section| {
+        section.request_timeout = Duration::from_millis(50);
+    });
+    let sidecar = sidecar.start();
+    let message = |part: Part| {
+        let bytes = v1::UploadRequest { part: Some(part) }.encode_to_vec();
+        [&[0][..], &(bytes.len() as u32).to_be_bytes(), &bytes].concat()
+    };
+    let name = "account.still".to_owned();
+    let start = message(Part::Start(v1::UploadStart { name, ..Default::default() }));
+    let chunk = frame(DATA, 0, 1, &message(Part::Chunk(vec![7; 8_000].into())));
+    for chunks in [None, Some(0), Some(7)] {
+        let begun = [hello(&[]), headers(1, "Upload")].concat();
+        let started = chunks.map(|_| frame(DATA, 0, 1, &start)).unwrap_or_default();
+        let said = [begun, started, chunk.repeat(chunks.unwrap_or(0))].concat();
+        let mut wire = Wire::saying(sidecar.path(), &said).await;
+        while !wire.next_of_stream().await.expect("it is answered").is_end() {}
+        // The client stays, and does nothing.
+        until("nothing is left", || sidecar.metric("strongroom_requests_in_flight") == 0).await;
+        for prefix in [[3], [4]] {
+            let left = records.scan(&prefix, None, PageLimit::entries(10)).await.expect("a scan");
+            assert!(left.entries.is_empty(), "{chunks:?} chunks: {} entries", left.entries.len());
+        }
+    }
+}
+
+/// A reader and a writer that take longer than a request may, and go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_on_takes_as_long_as_it_takes() {
+    let sidecar = Setup::new(memory_store()).with(|section| {
+        section.request_timeout = Duration::from_secs(1);
+    });
+    let sidecar = sidecar.start();
+    let client = sidecar.client().await;
+    let bytes = Random::new(1).bytes(8 * (64 << 10));
+    // Half of that time for each chunk: four times of it in all.
+    let (mut slow, mut source) = tokio::io::duplex(64 << 10);
+    let all = bytes.clone();
+    let writing = tokio::spawn(async move {
+        for chunk in all.chunks(64 << 10) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::io::AsyncWriteExt::write_all(&mut slow, chunk).await.expect("taken");
+        }
+    });
+    let options = PutOptions::default();
+    client.upload("account.slow", &mut source, &options).await.expect("it went on all the time");
+    writing.await.expect("no panic");
+    let mut back = Vec::new();
+    client.download("account.slow", &Select::Latest, &mut back).await.expect("read");
+    assert!(back == bytes);
 }

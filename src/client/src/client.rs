@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use strongroom_core::{
@@ -23,7 +25,8 @@ use crate::{Status, Watch, convert};
 #[non_exhaustive]
 pub struct ClientOptions {
     /// The longest that connecting or a call may take; `None` for no limit. The
-    /// sidecar is told, and has a limit of its own. A watch has none. 30 s.
+    /// sidecar is told, and has a limit of its own. A watch has none; an upload
+    /// or download may take any time, but go no further for so long. 30 s.
     pub timeout: Option<Duration>,
     /// Users that may serve the socket, besides this process's own and root.
     pub trusted_uids: Vec<u32>,
@@ -319,6 +322,26 @@ impl Client {
             None => work.await,
         };
         result.map_err(|error| error.during(operation))
+    }
+
+    /// Waits for `work` as long as `moved` grows within each deadline: something
+    /// long takes as long as it takes.
+    pub(crate) async fn in_motion<T>(
+        &self,
+        operation: &'static str,
+        moved: &AtomicU64,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let mut work = pin!(work);
+        loop {
+            let before = moved.load(Relaxed);
+            let result = self.in_time(operation, async { Ok(work.as_mut().await) }).await;
+            match result {
+                Ok(result) => return result.map_err(|error| error.during(operation)),
+                Err(_) if moved.load(Relaxed) > before => {}
+                Err(late) => return Err(late),
+            }
+        }
     }
 
     pub(crate) fn fault(&self, status: tonic::Status) -> Error {

@@ -1,6 +1,7 @@
 //! Values as streams, of which this process holds one chunk at a time.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use strongroom_rpc::v1::{download_response, upload_request};
 use strongroom_rpc::{CHUNK_BYTES, from_duration, missing_from_wire, v1};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tonic::Request;
 
 use crate::fault::nonsense;
 use crate::{Client, convert};
@@ -54,10 +56,15 @@ impl Client {
         // One chunk waits while the next one is read.
         let (sender, receiver) = mpsc::channel(1);
         let mut grpc = self.grpc.clone();
-        let call = async { grpc.upload(self.request(Parts(receiver))).await };
-        let call = self.answer("upload", call);
+        // No deadline for all of it: it takes as long as the value is long.
+        let call = async {
+            let answer = grpc.upload(Request::new(Parts(receiver))).await;
+            Ok(answer.map_err(|status| self.fault(status))?.into_inner())
+        };
+        let moved = AtomicU64::new(0);
+        let call = self.in_motion("upload", &moved, call);
         let sent = async {
-            send(&sender, start, value).await?;
+            send(&sender, start, value, &moved).await?;
             // What is left to wait for is the answer.
             std::future::pending().await
         };
@@ -84,6 +91,7 @@ impl Client {
     ) -> Result<Downloaded> {
         let (version, scope) = (convert::version_text(select), self.scope.clone());
         let request = v1::DownloadRequest { name: name.to_owned(), version, scope };
+        let moved = AtomicU64::new(0);
         let work = async {
             let mut grpc = self.grpc.clone();
             let answer = grpc.download(self.request(request)).await;
@@ -103,6 +111,7 @@ impl Client {
                 left = (left.checked_sub(chunk.len() as u64))
                     .ok_or_else(|| nonsense("a download is longer than its start says"))?;
                 into.write_all(&chunk).await.map_err(|e| local("written", e))?;
+                moved.fetch_add(1, Relaxed);
             }
             if left > 0 {
                 // A sidecar that ends says so; its absence is no end either.
@@ -112,7 +121,7 @@ impl Client {
             into.flush().await.map_err(|e| local("written", e))?;
             downloaded(&start)
         };
-        self.in_time("download", work).await.map_err(|error| error.about(&name))
+        self.in_motion("download", &moved, work).await.map_err(|error| error.about(&name))
     }
 }
 
@@ -149,6 +158,7 @@ async fn send(
     sender: &mpsc::Sender<Part>,
     start: v1::UploadStart,
     value: &mut (impl AsyncRead + Unpin),
+    moved: &AtomicU64,
 ) -> Result<()> {
     let gone = sender.send(Part::Start(start)).await.is_err();
     let mut open = !gone;
@@ -158,7 +168,10 @@ async fn send(
         while len < CHUNK_BYTES {
             match value.read(&mut chunk.expose_mut()[len..]).await {
                 Ok(0) => break,
-                Ok(read) => len += read,
+                Ok(read) => {
+                    len += read;
+                    moved.fetch_add(1, Relaxed);
+                }
                 Err(error) => return Err(local("read", error)),
             }
         }
@@ -166,6 +179,7 @@ async fn send(
         chunk.truncate(len);
         if len > 0 {
             open = sender.send(Part::Chunk(convert::lend(chunk))).await.is_ok();
+            moved.fetch_add(1, Relaxed);
         }
         if last {
             let _ = sender.send(Part::End).await;

@@ -136,6 +136,10 @@ const STRONGROOM: &str = "/strongroom.v1.Strongroom/";
 const LASTING: [&str; 7] =
     ["Watch", "Health", "Reflection", "Rewrap", "Reencrypt", "ReportKeys", "DestroyKeyVersion"];
 
+/// The method whose request may come in for hours: it looks itself whether
+/// anything comes.
+const LONG_REQUEST: &str = "Upload";
+
 impl Routes {
     async fn answer(
         mut self,
@@ -163,7 +167,8 @@ impl Routes {
         });
         request.extensions_mut().insert(Arc::clone(&counted));
         let answer = self.route(request, name);
-        let longest = if watch { None } else { Some(limits.request_timeout) };
+        let untimed = watch || name == LONG_REQUEST;
+        let longest = if untimed { None } else { Some(limits.request_timeout) };
         let longest = deadline.into_iter().chain(longest).min();
         let response = match longest {
             None => answer.await,

@@ -1,7 +1,10 @@
 //! `Upload` and `Download`: files as streams of chunks, of which a few at a time
 //! are in memory.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +16,8 @@ use strongroom_rpc::v1::{download_response, upload_request, upload_start};
 use strongroom_rpc::{
     duration, error_of, kind_from_wire, kind_to_wire, missing_to_wire, status_of, timestamp, v1,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
 use super::reads::bytes_of;
@@ -31,13 +35,15 @@ impl Service {
         mut parts: Streaming<v1::UploadRequest>,
     ) -> std::result::Result<v1::UploadResponse, Status> {
         let status = |error: Error| status_of(&error.during("upload"));
-        let Some(first) = parts.message().await? else {
+        let session = self.session();
+        let patience = session.current.limits.request_timeout;
+        let first = timeout(patience, parts.message()).await;
+        let Some(first) = first.map_err(|_| status(stalled(patience)))?? else {
             return Err(status(misformed("the stream is empty: it begins with the start")));
         };
         let Some(upload_request::Part::Start(start)) = first.part else {
             return Err(status(misformed("the stream does not begin with the start")));
         };
-        let session = self.session();
         let (engine, name) = Self::admit(&session, Verb::Put, &start.scope, &start.name)
             .await
             .map_err(|e| status_of(&e))?;
@@ -50,15 +56,27 @@ impl Service {
             kind: kind_from_wire(start.kind, Kind::File).map_err(status)?,
             expect: expect(absent, version).map_err(status)?,
         };
-        let mut source = Parts { parts, rest: Bytes::new(), held: 0, counted: counted.clone() };
+        let (taken, (wanted, gone)) = (Arc::<AtomicU64>::default(), oneshot::channel());
+        let (rest, counts) = (Bytes::new(), Arc::clone(&taken));
+        let mut source =
+            Parts { parts, gone, rest, held: 0, counted: counted.clone(), taken: counts };
         let put = {
             let name = name.clone();
             async move { engine.put_file(&name, &mut source, &options).await }
         };
-        let info = self
-            .change(counted, &name, v1::Change::Put, put, |info| Some(info.version.clone()))
-            .await
-            .map_err(|e| status_of(&e))?;
+        let change =
+            self.change(counted, &name, v1::Change::Put, put, |info| Some(info.version.clone()));
+        // However long it takes, as long as it goes on.
+        let mut change = pin!(change);
+        let info = loop {
+            let before = taken.load(Relaxed);
+            match timeout(patience, &mut change).await {
+                Ok(info) => break info.map_err(|e| status_of(&e))?,
+                Err(_) if taken.load(Relaxed) > before => {}
+                Err(_) => return Err(status(stalled(patience))),
+            }
+        };
+        drop(wanted);
         Ok(v1::UploadResponse {
             version: info.version.to_string(),
             kind: kind_to_wire(info.kind),
@@ -140,22 +158,32 @@ const CHUNKS_AHEAD: usize = 2;
 /// may hold.
 struct Parts {
     parts: Streaming<v1::UploadRequest>,
+    /// Ends when nobody waits for the answer any more.
+    gone: oneshot::Receiver<()>,
     /// What is left of the last chunk.
     rest: Bytes,
     /// What the message counts that `rest` came in.
     held: usize,
     counted: Counted,
+    /// How many bytes have come so far.
+    taken: Arc<AtomicU64>,
 }
 
 impl Parts {
     /// The next chunk; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        let Some(part) = self.parts.message().await.map_err(|status| error_of(&status))? else {
-            return Ok(None);
+        let part = tokio::select! {
+            biased;
+            part = self.parts.message() => part.map_err(|status| error_of(&status))?,
+            _ = &mut self.gone => return Err(Error::unavailable("the caller has gone")),
         };
+        let Some(part) = part else { return Ok(None) };
         self.held = PREFIX_BYTES + part.encoded_len();
         match part.part {
-            Some(upload_request::Part::Chunk(chunk)) => Ok(Some(chunk)),
+            Some(upload_request::Part::Chunk(chunk)) => {
+                self.taken.fetch_add(chunk.len() as u64, Relaxed);
+                Ok(Some(chunk))
+            }
             _ => Err(misformed("after the start only chunks follow")),
         }
     }
@@ -193,6 +221,12 @@ impl FileSource for Parts {
         }
         Ok(filled)
     }
+}
+
+fn stalled(patience: Duration) -> Error {
+    Error::unavailable(format!(
+        "the upload did not go on for {patience:?}, the sidecar's request_timeout"
+    ))
 }
 
 fn misformed(what: &'static str) -> Error {

@@ -35,8 +35,8 @@ pub struct SidecarSection {
     pub max_watches_per_user: usize,
     /// The most bytes of messages, in memory for one user at one time.
     pub max_bytes_per_user: usize,
-    /// The longest that a request may take; a caller's own deadline may be
-    /// shorter.
+    /// The longest that a request may take, and that an upload may go no further;
+    /// a caller's own deadline may be shorter.
     #[serde(with = "value::duration")]
     pub request_timeout: Duration,
     /// How long a client may leave its side unread, or its first request

@@ -186,7 +186,7 @@ fn kill_the_command_line(kind: RecordStoreKind) {
 struct Then<F> {
     bytes: Vec<u8>,
     at: usize,
-    then: (usize, Option<F>),
+    event: (usize, Option<F>),
 }
 
 impl<F: FnOnce() + Unpin> AsyncRead for Then<F> {
@@ -196,8 +196,8 @@ impl<F: FnOnce() + Unpin> AsyncRead for Then<F> {
         into: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
         let this = &mut *self;
-        if this.at >= this.then.0
-            && let Some(then) = this.then.1.take()
+        if this.at >= this.event.0
+            && let Some(then) = this.event.1.take()
         {
             then();
         }
@@ -220,7 +220,7 @@ fn the_sidecar_loses_no_file_when_it_is_killed() {
         let sidecar = home.start();
         let (whole, bytes) = (file(&mut random), file(&mut random));
         let cut = random.below(bytes.len() + 1);
-        upload_and_kill(&home, sidecar, whole, bytes, cut, &mut acknowledged);
+        upload_and_kill(&home, sidecar, &whole, bytes, cut, &mut acknowledged);
         verify(&home, kind, &acknowledged, &what);
     }
     assert!(acknowledged.len() >= rounds(), "seed {seed}: hardly anything was stored");
@@ -230,18 +230,18 @@ fn the_sidecar_loses_no_file_when_it_is_killed() {
 async fn upload_and_kill(
     home: &Home,
     sidecar: Daemon,
-    whole: Vec<u8>,
+    whole: &[u8],
     bytes: Vec<u8>,
     cut: usize,
     acknowledged: &mut Acknowledged,
 ) {
     let client = Client::connect(home.socket()).await.expect("connected");
     let options = PutOptions::default();
-    let digest = sha256_hex(&whole);
-    let info = client.upload("account.whole", &mut &whole[..], &options).await.expect("whole");
+    let digest = sha256_hex(whole);
+    let info = client.upload("account.whole", &mut &*whole, &options).await.expect("whole");
     acknowledged.insert(("account.whole".into(), info.version.to_string()), digest);
     let digest = sha256_hex(&bytes);
-    let mut source = Then { bytes, at: 0, then: (cut, Some(|| sidecar.kill())) };
+    let mut source = Then { bytes, at: 0, event: (cut, Some(|| sidecar.kill())) };
     let put = client.upload("account.cut", &mut source, &options).await;
     if let Ok(info) = put {
         acknowledged.insert(("account.cut".into(), info.version.to_string()), digest);
@@ -272,7 +272,8 @@ fn a_client_that_is_gone_leaves_nothing() {
 async fn drop_in_the_middle(home: &Home, bytes: Vec<u8>, cut: usize) {
     let client = Client::connect(home.socket()).await.expect("connected");
     let (tell, told) = tokio::sync::oneshot::channel();
-    let mut source = Then { bytes, at: 0, then: (cut, Some(|| tell.send(()).unwrap_or_default())) };
+    let mut source =
+        Then { bytes, at: 0, event: (cut, Some(|| tell.send(()).unwrap_or_default())) };
     let options = PutOptions::default();
     let upload = client.upload("account.gone", &mut source, &options);
     tokio::select! {

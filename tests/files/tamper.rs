@@ -162,8 +162,8 @@ fn segments_of_another_file_or_version() {
             let added = stored.fixture.entries(&[3]).into_iter();
             let added: Vec<_> = added.filter(|(key, _)| !known.contains(key)).collect();
             assert_eq!(added.len(), SEGMENTS);
-            for number in 0..SEGMENTS {
-                stored.set(number, Some(added[number].1.clone()));
+            for (number, (_, stands_in)) in added.into_iter().enumerate() {
+                stored.set(number, Some(stands_in));
                 let select = Select::Version(Version::new("1").expect("valid"));
                 let opened = block_on(stored.fixture.store.get_file(&db(), &select));
                 let mut released = Vec::new();

@@ -9,15 +9,15 @@ use strongroom::{Expect, Kind, PutOptions, Version};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::output::{BOLD, time};
+use crate::output::{BOLD, time, visible};
 use crate::terminal;
 use crate::transfer::Input;
 
 /// Store a value as a new version of a secret
 ///
 /// The value comes from stdin, byte for byte, or from --file, and may be of any
-/// length; on a terminal you are asked for it. It is never an argument: those are visible to every process
-/// and stay in the shell's history.
+/// length; on a terminal you are asked for it. It is never an argument: those are
+/// visible to every process and stay in the shell's history.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

@@ -59,7 +59,7 @@ impl Service {
         let (taken, (wanted, gone)) = (Arc::<AtomicU64>::default(), oneshot::channel());
         let (rest, counts) = (Bytes::new(), Arc::clone(&taken));
         let mut source =
-            Parts { parts, gone, rest, held: 0, counted: counted.clone(), taken: counts };
+            Parts { stream: parts, gone, rest, held: 0, counted: counted.clone(), taken: counts };
         let put = {
             let name = name.clone();
             async move { engine.put_file(&name, &mut source, &options).await }
@@ -157,7 +157,7 @@ const CHUNKS_AHEAD: usize = 2;
 /// given back when it has been taken over: an upload may be longer than a user
 /// may hold.
 struct Parts {
-    parts: Streaming<v1::UploadRequest>,
+    stream: Streaming<v1::UploadRequest>,
     /// Ends when nobody waits for the answer any more.
     gone: oneshot::Receiver<()>,
     /// What is left of the last chunk.
@@ -174,7 +174,7 @@ impl Parts {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         let part = tokio::select! {
             biased;
-            part = self.parts.message() => part.map_err(|status| error_of(&status))?,
+            part = self.stream.message() => part.map_err(|status| error_of(&status))?,
             _ = &mut self.gone => return Err(Error::unavailable("the caller has gone")),
         };
         let Some(part) = part else { return Ok(None) };

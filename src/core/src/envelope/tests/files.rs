@@ -159,10 +159,10 @@ fn vector(description: &str, suite: Suite, scope: &str, length: usize) -> FileVe
     let mut sealer = Sealer::new(&manifest.key, suite, &manifest.file).expect("a key");
     let file = plain(length);
     let segments = (0..manifest.segments()).map(|number| {
-        let sealed = next(&mut sealer, &file, number);
-        let (last, sha256) = (number + 1 == manifest.segments(), hex(&Sha256::digest(&sealed)));
-        let sealed = (sealed.len() < 1000).then(|| hex(&sealed));
-        Segment { number, last, sha256, sealed }
+        let bytes = next(&mut sealer, &file, number);
+        let (last, sha256) = (number + 1 == manifest.segments(), hex(&Sha256::digest(&bytes)));
+        let written = (bytes.len() < 1000).then(|| hex(&bytes));
+        Segment { number, last, sha256, sealed: written }
     });
     let mut vector = FileVector {
         description: description.to_owned(),

@@ -151,7 +151,7 @@ fn place_of(text: &[u8], at: usize) -> (usize, usize) {
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let is_first = |byte: &&u8| **byte & 0xc0 != 0x80;
     let column = before[line_start..].iter().filter(is_first).count() + 1;
-    (before.iter().filter(|byte| **byte == b'\n').count() + 1, column)
+    (before.split(|byte| *byte == b'\n').count(), column)
 }
 
 /// Where and what is wrong.
@@ -333,8 +333,8 @@ mod tests {
 
     #[test]
     fn neither_names_nor_bytes_are_without_a_limit() {
-        let text: String =
-            (0..=MAX_NAMES).map(|n| format!("<+secrets.getValue('n{n}')>")).collect();
+        let names = (0..=MAX_NAMES).map(|n| format!("<+secrets.getValue('n{n}')>"));
+        let text = names.collect::<Vec<_>>().concat();
         let error = Template::parse(text.as_bytes()).expect_err("too many");
         assert_eq!(error.kind(), ErrorKind::LimitExceeded);
         let text = "<+secrets.getValue('a')>".repeat(20);

@@ -128,14 +128,14 @@ fn form(number: u8, value: &[u8]) -> Vec<u8> {
         0 => value.to_vec(),
         1 => value.iter().fold(String::new(), |s, b| s + &format!("{b:02x}")).into_bytes(),
         2 => value.iter().fold(String::new(), |s, b| s + &format!("{b:02X}")).into_bytes(),
-        3..=5 => base64(value, usize::from(number - 3), b"+/"),
-        6 => base64(value, 0, b"-_"),
+        3..=5 => base64(value, usize::from(number - 3), *b"+/"),
+        6 => base64(value, 0, *b"-_"),
         7 => percent(value),
         8 => text.map_or_else(
             |_| value.to_vec(),
             |text| {
                 let json = serde_json::to_string(text).expect("JSON");
-                json[1..json.len() - 1].as_bytes().to_vec()
+                json.as_bytes()[1..json.len() - 1].to_vec()
             },
         ),
         9 => value.iter().fold(Vec::new(), |mut quoted, byte| {
@@ -162,9 +162,9 @@ fn percent(value: &[u8]) -> Vec<u8> {
 }
 
 /// The digits of base64 that depend on the value alone, bit by bit.
-fn base64(value: &[u8], before: usize, last: &[u8; 2]) -> Vec<u8> {
+fn base64(value: &[u8], before: usize, last: [u8; 2]) -> Vec<u8> {
     let alphabet: Vec<u8> =
-        (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(last.iter().copied()).collect();
+        (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(last).collect();
     let filler = vec![0; before];
     let bits: Vec<u8> = filler
         .iter()
@@ -195,7 +195,7 @@ impl<'a> Input<'a> {
 /// # Panics
 /// When it is not.
 pub fn expression(input: &[u8]) {
-    let lines = input.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let lines = input.split(|byte| *byte == b'\n').count();
     let template = match Template::parse(input) {
         Ok(template) => template,
         Err(error) => {

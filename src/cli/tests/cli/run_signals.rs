@@ -206,8 +206,8 @@ fn files_are_gone_when_strongroom_is_killed() {
     let command = Pid::from_raw(running.line().parse().expect("a number")).expect("a process id");
     let directory = path.parent().expect("a directory").to_owned();
     assert!(path.exists());
-    let watches = |words: &[String]| words.iter().any(|word| Path::new(word) == directory);
-    let found = processes().into_iter().find(|(_, words)| watches(words));
+    let is_told = |words: &[String]| words.iter().any(|word| Path::new(word) == directory);
+    let found = processes().into_iter().find(|(_, words)| is_told(words));
     let watcher = Pid::from_raw(found.expect("a watcher").0).expect("a process id");
     // What ends everybody who is asked to end does not end the watcher.
     kill_process(watcher, Signal::TERM).expect("it runs");

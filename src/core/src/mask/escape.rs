@@ -103,6 +103,7 @@ pub(super) fn url(unit: Unit, keep: &[u8], upper: bool) -> Option<Written> {
 }
 
 /// What a writer of JSON escapes besides what it has to (RFC 8259 §7).
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 #[derive(Clone, Copy, Default)]
 pub(super) struct Json {
     /// `/`, as `\/`.

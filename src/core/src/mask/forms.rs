@@ -69,7 +69,7 @@ fn hex(byte: u8, upper: bool) -> [u8; 2] {
     let digit = |nibble: u8| {
         // Arithmetic, for the same reason as in base64.
         let letter = if upper { b'A' } else { b'a' } - b'0' - 10;
-        let is_letter = (i16::from(9 - i16::from(nibble)) >> 8) as u8;
+        let is_letter = ((9 - i16::from(nibble)) >> 8).to_le_bytes()[0];
         b'0' + nibble + (letter & is_letter)
     };
     [digit(byte >> 4), digit(byte & 0xf)]

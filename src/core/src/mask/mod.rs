@@ -113,7 +113,7 @@ impl Masker {
         let is_long = |pattern: &&[u8]| pattern.len() >= LONG_BYTES;
         let short = Filter::new(index.iter().filter(|pattern| !is_long(pattern)));
         let long = Filter::new(index.iter().filter(is_long));
-        Ok(Self { short, long, index, too_short, too_long })
+        Ok(Self { index, short, long, too_short, too_long })
     }
 
     /// The names of the values that are left alone, since they are too short.
@@ -169,7 +169,9 @@ impl Masker {
         short.append(&mut long);
         short.sort_unstable_by_key(|found| found.start);
         let mut merged = Vec::with_capacity(short.len());
-        short.into_iter().for_each(|found| push(&mut merged, found));
+        for found in short {
+            push(&mut merged, found);
+        }
         merged
     }
 

@@ -95,8 +95,8 @@ impl fmt::Debug for MaskStream<'_> {
 }
 
 /// Masks a text that is there as a whole.
-pub(super) fn emit_all(masker: &Masker, text: &[u8], masked: &mut Vec<u8>) {
-    Emitted::of(0, false, masked).emit(masker, text, text.len());
+pub(super) fn emit_all(masker: &Masker, text: &[u8], out: &mut Vec<u8>) {
+    Emitted::of(0, false, out).emit(masker, text, text.len());
 }
 
 /// How far a text has been given.

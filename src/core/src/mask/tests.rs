@@ -125,7 +125,7 @@ fn a_long_value_is_masked_as_far_as_it_is_said() {
     assert_eq!(masker.too_long(), ["long"]);
     let rest = masker.mask(&value);
     assert!(rest.starts_with(REPLACEMENT.as_bytes()));
-    assert!(&rest[REPLACEMENT.len()..] == &value[LONGEST_VALUE_BYTES..]);
+    assert!(rest[REPLACEMENT.len()..] == value[LONGEST_VALUE_BYTES..]);
 }
 
 #[test]

@@ -109,19 +109,19 @@ fn start_pumps(child: &mut Child, masker: &Arc<Masker>) -> io::Result<Vec<Pump>>
 fn pump(mut from: File, mut to: File, masker: &Masker) -> io::Result<()> {
     let mut stream = masker.stream().map_err(io::Error::other)?;
     let mut chunk = SecretBytes::zeroed(CHUNK_BYTES).map_err(io::Error::other)?;
-    let mut masked = Vec::with_capacity(2 * CHUNK_BYTES);
+    let mut out = Vec::with_capacity(2 * CHUNK_BYTES);
     loop {
         let read = match from.read(chunk.expose_mut()) {
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        masked.clear();
+        out.clear();
         match read {
-            0 => stream.finish(&mut masked),
-            _ => stream.push(&chunk.expose()[..read], &mut masked),
+            0 => stream.finish(&mut out),
+            _ => stream.push(&chunk.expose()[..read], &mut out),
         }
-        match to.write_all(&masked) {
+        match to.write_all(&out) {
             // Nobody reads: with our end closed, the command finds out as it would
             // without us.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),

@@ -124,9 +124,9 @@ impl Plan {
     fn add_text(&mut self, variable: OsString, text: SecretBytes) -> Result {
         let template = Template::parse(text.expose()).map_err(|e| within(&variable, &e))?;
         let names = template.names().to_vec();
-        names.iter().for_each(|name| {
+        for name in &names {
             self.add_name(name);
-        });
+        }
         // The later one counts.
         self.texts.retain(|(known, _)| *known != variable);
         self.texts.push((variable, text));

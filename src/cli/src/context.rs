@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_executor::block_on;
 use nix::unistd::User;
 use strongroom::audit::Actor;
+use strongroom::config::SecretRef;
 use strongroom::{Config, EnvelopeStore, Error, Home, OpenOptions, Scope, SecretBytes};
 
 use crate::args::{Globals, ScopeArg};
@@ -94,6 +95,18 @@ impl Context {
             Some(_) => Ok(None),
             None => Ok(Some(self.home()?.config)),
         }
+    }
+
+    /// The variable that holds the key file's passphrase, if one does: nobody
+    /// else's business.
+    pub(crate) fn passphrase_variable(&self) -> Result<Option<String>> {
+        if self.config_used()?.is_none() {
+            return Ok(None);
+        }
+        Ok(match self.config()?.kek.passphrase {
+            Some(SecretRef::Env(name)) => Some(name),
+            _ => None,
+        })
     }
 
     /// Users besides ourselves and root whose sidecar is believed.

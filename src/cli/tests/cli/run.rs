@@ -140,6 +140,26 @@ fn the_value_is_with_the_command_and_nowhere_else() {
     assert_eq!(home.files_with_the_value(), Vec::<std::path::PathBuf>::new());
 }
 
+/// It opens every secret; the command is to have some.
+#[test]
+fn the_stores_passphrase_is_not_the_commands() {
+    let home = Home::empty();
+    let with = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("KEK_PASSPHRASE", "correct horse").env("OTHER", "kept");
+        command.output().expect("it runs")
+    };
+    let init = ["init", "--protection", "passphrase", "--passphrase", "env:KEK_PASSPHRASE"];
+    assert!(with(&init).status.success());
+    std::fs::write(home.path("value"), VALUE).expect("written");
+    let path = home.path("value");
+    let put = with(&["put", "account.db", "--file", path.to_str().expect("UTF-8")]);
+    assert!(put.status.success());
+    let script = "echo \"<$DB> <$KEK_PASSPHRASE> <$OTHER>\"";
+    let (code, out, err) = seen(with(&["run", "--env", "DB=account.db", "--", "sh", "-c", script]));
+    assert_eq!((code, out.as_str()), (0, "<[masked]> <> <kept>\n"), "{err}");
+}
+
 #[test]
 fn others_have_the_store_while_the_command_runs() {
     let home = ready();

@@ -166,6 +166,12 @@ fn processes() -> Vec<(i32, Vec<String>)> {
     pids.map(words).collect()
 }
 
+/// By /proc/PID/stat (proc(5)), which is there from the first moment on.
+fn parent_of(pid: i32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 #[test]
 fn files_are_private_in_memory_and_gone_with_the_command() {
     let home = ready();
@@ -206,9 +212,11 @@ fn files_are_gone_when_strongroom_is_killed() {
     let command = Pid::from_raw(running.line().parse().expect("a number")).expect("a process id");
     let directory = path.parent().expect("a directory").to_owned();
     assert!(path.exists());
-    let is_told = |words: &[String]| words.iter().any(|word| Path::new(word) == directory);
-    let found = processes().into_iter().find(|(_, words)| is_told(words));
-    let watcher = Pid::from_raw(found.expect("a watcher").0).expect("a process id");
+    // Of its two children the one that is not the command.
+    let ours =
+        |pid: &i32| parent_of(*pid) == Some(running.child.id()) && *pid != command.as_raw_pid();
+    let found = processes().into_iter().map(|(pid, _)| pid).find(ours);
+    let watcher = Pid::from_raw(found.expect("a watcher")).expect("a process id");
     // What ends everybody who is asked to end does not end the watcher.
     kill_process(watcher, Signal::TERM).expect("it runs");
     let watcher = pidfd_open(watcher, PidfdFlags::empty()).expect("it runs");

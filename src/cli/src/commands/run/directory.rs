@@ -111,18 +111,22 @@ fn open_directory(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
-/// Starts the process that removes `path` when this one has gone, however it went.
+/// Starts the process that removes `path` when this one has gone, however it went,
+/// and waits until it would.
 fn watch(path: &Path) -> io::Result<Child> {
-    Command::new("/proc/self/exe")
+    let mut watcher = Command::new("/proc/self/exe")
         .args(["vanish".as_ref(), path.as_os_str()])
         .env_clear()
         .current_dir("/")
         // What a terminal sends to our group is not for it.
         .process_group(0)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .spawn()
+        .spawn()?;
+    let told = watcher.stdout.take().map(|mut stdout| stdout.read_exact(&mut [0]));
+    told.unwrap_or_else(|| Err(io::Error::other("the watching process says nothing")))?;
+    Ok(watcher)
 }
 
 /// Removes what dead processes of this user left in `base`.
@@ -155,6 +159,9 @@ impl Vanish {
         for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
         }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(b"\n")?;
+        stdout.flush()?;
         let _ = io::stdin().lock().read_to_end(&mut Vec::new());
         let _ = fs::remove_dir_all(&self.directory);
         Ok(())

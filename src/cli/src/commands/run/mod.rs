@@ -66,12 +66,13 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
         let plan = Plan::new(&self.env, &self.file, &self.env_file)?;
-        let secrets = if plan.names().is_empty() {
+        let (secrets, passphrase) = if plan.names().is_empty() {
             context.output.note(format_args!("no secret is asked for: see strongroom run --help"));
-            Vec::new()
+            (Vec::new(), None)
         } else {
             // Dropped here: the command may run for long, and others wait for the store.
-            context.session()?.get_all(plan.names())?
+            let secrets = context.session()?.get_all(plan.names())?;
+            (secrets, context.passphrase_variable()?)
         };
         let variables = plan.variables(&secrets)?;
         let masker = (!self.no_masking)
@@ -92,6 +93,10 @@ impl Args {
         );
         let mut command = Command::new(program);
         command.args(arguments);
+        // It opens every secret, and the command is given these.
+        if let Some(variable) = passphrase {
+            command.env_remove(variable);
+        }
         for (variable, value) in &variables {
             command.env(variable, environment::os_str(value));
         }

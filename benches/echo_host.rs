@@ -35,7 +35,17 @@ impl Strongroom for Echo {
         none()
     }
 
-    async fn put(&self, _: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+    async fn render(
+        &self,
+        _: Request<v1::RenderRequest>,
+    ) -> Result<Response<v1::RenderResponse>, Status> {
+        none()
+    }
+
+    async fn put(
+        &self,
+        _: Request<v1::PutRequest>,
+    ) -> Result<Response<v1::PutResponse>, Status> {
         none()
     }
 

@@ -49,6 +49,7 @@ async fn python_puts_gets_understands_errors_and_watches() {
     let told = python("tour.py", [home.socket().as_os_str()], &input);
     let expected = "\
         put and got version 1\n\
+        rendered\n\
         missing: NOT_FOUND NOT_FOUND\n\
         again: ALREADY_EXISTS ALREADY_EXISTS\n\
         watched: CHANGE_PRESENT 1\n\

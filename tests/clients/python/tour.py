@@ -1,4 +1,4 @@
-"""Puts, gets, handles an error by its reason, watches a change: tour.py SOCKET.
+"""Puts, gets, renders, handles an error by its reason, watches a change: tour.py SOCKET.
 
 Values come on standard input, a line each; what happened goes to standard output.
 """
@@ -37,6 +37,12 @@ with grpc.insecure_channel(SOCKET) as channel:
     if (got.value, got.version) != (FIRST, put.version):
         sys.exit("another secret came back")
     print("put and got version", put.version)
+
+    template = b'<<+secrets.getValue("account.python")>>'
+    rendered = sidecar.Render(protos.RenderRequest(template=template))
+    if rendered.text != b"<" + FIRST + b">":
+        sys.exit("another text was rendered")
+    print("rendered")
 
     missing = must_fail(sidecar.Get, protos.GetRequest(name="account.missing"))
     print("missing:", missing.code().name, reason_of(missing))

@@ -126,7 +126,7 @@ fn what_a_terminal_sends_comes_once() {
     let strongroom = env!("CARGO_BIN_EXE_strongroom");
     let mut command = Command::new("setsid");
     command
-        .args(["--ctty", "--wait", strongroom, "run", "--env", "DB=account.db"])
+        .args(["--ctty", "--wait", strongroom, "run", "--no-masking", "--env", "DB=account.db"])
         .args(["--", "sh", "-c", script])
         .env("STRONGROOM_HOME", home.dir.path())
         .stdin(pty.end())
@@ -134,10 +134,14 @@ fn what_a_terminal_sends_comes_once() {
     let mut running = Running::started(&mut command);
     drop(command);
     assert_eq!(running.line(), "ready");
+    // Stopped, it sends nothing on before the command has had its own.
+    let run = process_with(&[strongroom, "run"], home.dir.path());
+    let send = |signal| kill_process(run, signal).expect("it runs");
+    send(Signal::STOP);
     pty.type_line("\x03");
     assert_eq!(running.line(), "int 1");
-    let run = process_with(&[strongroom, "run"], home.dir.path());
-    kill_process(run, Signal::USR1).expect("it runs");
+    send(Signal::CONT);
+    send(Signal::USR1);
     assert_eq!(running.line(), "end 1");
     let _ = running.child.wait();
 }

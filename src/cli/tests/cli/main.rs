@@ -4,6 +4,7 @@ mod audit;
 mod configuration;
 mod documents;
 mod errors;
+mod keys;
 mod kit;
 mod render;
 mod run;

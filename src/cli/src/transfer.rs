@@ -58,7 +58,10 @@ impl Input {
         let mut head = SecretBuffer::with_limit(HEAD_BYTES);
         let mut piece = SecretBytes::zeroed(PIECE_BYTES)?;
         while !input.ended && head.len() < HEAD_BYTES {
-            let read = input.read(piece.expose_mut()).map_err(|error| input.failure(error))?;
+            // No more than fits: a pipe may give any number of bytes at a time.
+            let room = PIECE_BYTES.min(HEAD_BYTES - head.len());
+            let read = input.read(&mut piece.expose_mut()[..room]);
+            let read = read.map_err(|error| input.failure(error))?;
             input.ended = read == 0;
             head.write_all(&piece.expose()[..read]).map_err(|error| {
                 let what = "there is no locked memory for the value";

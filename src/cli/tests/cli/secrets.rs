@@ -239,3 +239,24 @@ fn quickstart_serves_until_it_is_interrupted() {
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     home.fails(9, &["get", "account.quickstart", "--socket", &socket], b"");
 }
+
+/// Whoever writes to a pipe decides how much each read gives.
+#[test]
+fn a_long_value_comes_through_a_pipe_in_odd_pieces() {
+    use std::io::Write;
+    let home = Home::ready();
+    let mut child = home.command(&["put", "account.long", "--kind", "file"]);
+    let mut child = child.stdin(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(b"x").expect("written");
+    while rustix::io::ioctl_fionread(&stdin).expect("a pipe") > 0 {
+        std::thread::yield_now();
+    }
+    let rest = vec![b'y'; 3 << 20];
+    stdin.write_all(&rest).expect("written");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let back = home.run(&["get", "account.long"], b"").stdout;
+    assert!(back.len() == rest.len() + 1 && back.starts_with(b"xyyy"));
+}

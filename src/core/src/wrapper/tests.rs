@@ -268,6 +268,12 @@ fn ten_thousand_cold_reads_of_a_scope_cost_a_handful_of_calls() {
         assert!(back.expose() == dek.expose(), "{id}");
     }
     assert_eq!(kms.calls(), 2, "and cold reads");
+    let plain = Kms::new("plain");
+    for id in &ids {
+        let (_, wrapped) = block_on(plain.generate(&context(id))).expect("generated");
+        block_on(plain.unwrap(&wrapped, &context(id))).expect("unwrapped");
+    }
+    assert_eq!(plain.calls(), 20_000, "without");
 }
 
 #[test]

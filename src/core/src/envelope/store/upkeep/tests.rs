@@ -1,11 +1,13 @@
 //! Rotate, rewrap, re-encrypt and destroy on a store in memory, with a KMS that
 //! rotates and fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use futures_executor::block_on;
+use futures_util::future::poll_fn;
 
 use super::*;
 use crate::context::EncryptionContext;
@@ -28,6 +30,8 @@ struct Kek {
     current: AtomicU32,
     /// How many calls are answered before it is down.
     calls_left: AtomicU64,
+    /// Whether what was wrapped is not given out yet.
+    holds: Mutex<bool>,
 }
 
 impl Kek {
@@ -37,6 +41,7 @@ impl Kek {
             keys: Mutex::default(),
             current: AtomicU32::new(0),
             calls_left: AtomicU64::new(u64::MAX),
+            holds: Mutex::default(),
         };
         kek.turn();
         Arc::new(kek)
@@ -78,6 +83,8 @@ impl KeyWrapper for Kek {
         let (key, aad) = (self.key(&version)?, context.as_bytes());
         let tag = Suite::Aes256Gcm.seal_detached(&key, &nonce, aad, &mut bytes[12..])?;
         bytes.extend_from_slice(&tag);
+        let held = || *self.holds.lock().expect("no panic");
+        poll_fn(|_| if held() { Poll::Pending } else { Poll::Ready(()) }).await;
         Ok(WrappedDek { kek: self.name.into(), kek_version: version.into(), bytes: bytes.into() })
     }
 
@@ -474,4 +481,119 @@ fn changes_that_meet_others_are_made_anew() {
     for (index, (_, stored)) in now.entries.iter().enumerate() {
         assert_ne!(stored.revision, page.entries[index].1.revision, "{index}");
     }
+}
+
+/// Does something else just before some of the next commits, as another process
+/// could.
+#[derive(Debug)]
+struct Meddling {
+    inner: MemoryRecords,
+    before_commits: Mutex<VecDeque<Batch>>,
+}
+
+#[async_trait]
+impl RecordStore for Meddling {
+    fn describe(&self) -> &'static str {
+        "meddling"
+    }
+
+    fn max_value_bytes(&self) -> usize {
+        self.inner.max_value_bytes()
+    }
+
+    fn max_batch_bytes(&self) -> usize {
+        self.inner.max_batch_bytes()
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<crate::Stored>> {
+        self.inner.get(key).await
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: PageLimit,
+    ) -> Result<crate::RecordPage> {
+        self.inner.scan(prefix, after, limit).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<()> {
+        let before = self.before_commits.lock().expect("no panic").pop_front();
+        if let Some(before) = before {
+            self.inner.commit(before).await?;
+        }
+        self.inner.commit(batch).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_others_remove_or_change_meanwhile_is_neither_brought_back_nor_overwritten() {
+    for reencrypt in [false, true] {
+        let records =
+            Arc::new(Meddling { inner: MemoryRecords::new(), before_commits: Mutex::default() });
+        let (kek, options) = (Kek::new("a"), EnvelopeOptions::default());
+        let made = EnvelopeStore::create(records.clone(), kek.clone(), "acme", options);
+        let store = block_on(made).expect("created");
+        let names: Vec<_> = names().take(3).collect();
+        for name in &names {
+            put(&store, name, b"first");
+            put(&store, name, b"second");
+        }
+        let key = |at: usize| super::super::super::keys::version(&names[at], 1);
+        let read = |at: usize| block_on(records.get(&key(at))).expect("read");
+        let other = read(1).expect("there").value;
+        kek.turn();
+        let batch = Batch::new().delete(key(0)).write(key(1), other);
+        let meddle = |batches: [Batch; 2]| {
+            *records.before_commits.lock().expect("no panic") = batches.into();
+        };
+        if reencrypt {
+            let what = Reencrypt::default();
+            // The job's own commit comes first.
+            meddle([Batch::new(), batch]);
+            block_on(store.reencrypt(&what, &quiet)).expect("done");
+        } else {
+            meddle([batch, Batch::new()]);
+            block_on(store.rewrap(&quiet)).expect("done");
+        }
+        assert!(read(0).is_none(), "what was removed is back");
+        let version = Version::new("1").expect("valid");
+        for name in &names[1..] {
+            let secret = block_on(store.get(name, &Select::Version(version.clone())));
+            assert!(secret.expect("opens").value.expose() == b"first");
+        }
+        assert_eq!(stale(&store), 0, "what was changed is done, too");
+    }
+}
+
+/// A write that began under the old version of the KEK, and has not ended.
+#[test]
+fn a_key_version_is_not_destroyed_under_a_write_that_uses_it() {
+    use futures_util::FutureExt;
+    let Fixture { kek, store, .. } = filled();
+    let name = names().nth(1).expect("some");
+    let value = SecretBytes::copy_from(b"late").expect("memory");
+    let options = PutOptions::default();
+    *kek.holds.lock().expect("no panic") = true;
+    let mut late = Box::pin(store.put(&name, &value, &options));
+    assert!((&mut late).now_or_never().is_none(), "it has wrapped, and not written");
+    *kek.holds.lock().expect("no panic") = false;
+    kek.turn();
+    let mut rewrap = Box::pin(store.rewrap(&quiet));
+    assert!((&mut rewrap).now_or_never().is_none(), "it waits for the write");
+    drop(rewrap);
+    let mut destroy = Box::pin(store.destroy_key_version(None, "1", &quiet));
+    assert!((&mut destroy).now_or_never().is_none(), "it waits for the write");
+    block_on(&mut late).expect("written");
+    let error = block_on(destroy).expect_err("it is needed");
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    block_on(store.rewrap(&quiet)).expect("rewrapped");
+    block_on(store.destroy_key_version(None, "1", &quiet)).expect("destroyed");
+    let secret = block_on(store.get(&name, &Select::Latest)).expect("read");
+    assert!(secret.value.expose() == b"late");
 }

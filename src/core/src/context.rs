@@ -236,6 +236,21 @@ mod tests {
         assert!(context.pairs().contains(&("strongroom:internal".into(), "identity".to_owned())));
     }
 
+    #[test]
+    fn a_branch_keys_context_is_its_scopes_and_its_own() {
+        let encode = |scope: &str, id| {
+            let scope: Scope = scope.parse().expect("valid");
+            EncryptionContext::branch(&scope, &[id; 16]).encoded
+        };
+        let expected = [&b"\x01\x04\x02\x04\0acme\x03\0ops"[..], &[7; 16]].concat();
+        assert_eq!(encode("acme/ops", 7), expected);
+        assert_ne!(encode("acme", 7), encode("acme/ops", 7));
+        assert_ne!(encode("acme", 7), encode("acme", 8));
+        let pairs = EncryptionContext::branch(&"acme".parse().expect("valid"), &[7; 16]).pairs();
+        assert!(pairs.contains(&("strongroom:account".into(), "acme".to_owned())));
+        assert!(pairs.contains(&("strongroom:branch".into(), "07".repeat(16))));
+    }
+
     fn caller(pairs: &[(&str, &str)]) -> Result<CallerContext> {
         let name = SecretName::new("acme".parse()?, "db")?;
         let owned = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));

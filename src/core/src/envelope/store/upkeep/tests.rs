@@ -290,6 +290,7 @@ fn a_key_version_is_destroyed_when_nothing_needs_it() {
     let kind = |answer: Result<()>| answer.err().map(|error| error.kind());
     assert_eq!(kind(destroy("1")), Some(ErrorKind::Conflict), "it is the current one");
     kek.turn();
+    assert_eq!(kind(destroy("2")), Some(ErrorKind::Conflict), "current, and needed by nothing");
     assert_eq!(kind(destroy("1")), Some(ErrorKind::Conflict), "it is needed");
     assert_eq!(kind(destroy("7")), Some(ErrorKind::NotFound));
     block_on(store.rewrap(&quiet)).expect("rewrapped");
@@ -329,6 +330,10 @@ fn a_kek_is_added_and_another_taken_away_by_rewraps() {
     let names: Vec<_> = report.keks.iter().map(|one| &*one.kek).collect();
     assert_eq!(names, ["b", "c"], "nothing is under a any more");
     drop(other);
+    let stranger =
+        EnvelopeStore::open(records.clone(), Kek::new("x"), "acme", EnvelopeOptions::default());
+    let error = block_on(stranger).expect_err("another KEK");
+    assert!(error.message().contains("made for KEK b"), "{error}");
     let alone = open(vec![glass], 1);
     everything_is_as_it_was(&alone);
 }
@@ -458,6 +463,23 @@ fn one_operation_runs_at_a_time() {
     assert!(error.is_retryable() && error.kind() == ErrorKind::Conflict);
     assert!(block_on(store.rotate(None)).is_err());
     assert!(block_on(store.reencrypt(&Reencrypt::default(), &quiet)).is_err());
+}
+
+#[test]
+fn a_reencryption_keeps_its_place_page_by_page() {
+    let Fixture { records, kek, store } = filled();
+    // Two calls for each version: the first page is done, the second is not.
+    kek.answers(200);
+    let what = Reencrypt::default();
+    assert!(block_on(store.reencrypt(&what, &quiet)).expect_err("down").is_retryable());
+    kek.answers(u64::MAX);
+    let between = ciphertexts(&records);
+    let outcome = block_on(store.reencrypt(&what, &quiet)).expect("done");
+    assert_eq!((outcome.examined, outcome.changed, outcome.resumed), (180, 180, true));
+    let after = ciphertexts(&records);
+    let same = between.iter().filter(|(key, old)| after[*key] == **old).count();
+    assert_eq!(same, 64, "the first page, and only that, is not done again");
+    everything_is_as_it_was(&store);
 }
 
 /// Somebody else changes the same records between our read and our commit.

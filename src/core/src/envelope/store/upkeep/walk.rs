@@ -9,7 +9,8 @@ use crate::record::{PageLimit, RecordStore, Stored};
 
 /// Pages are short enough for a small footprint, and long enough that a commit
 /// of one is worth its sync.
-const PAGE: PageLimit = PageLimit { entries: 8192, bytes: 4 << 20 };
+/// Tests walk several.
+const PAGE: PageLimit = PageLimit { entries: if cfg!(test) { 64 } else { 8192 }, bytes: 4 << 20 };
 
 /// Where a walk through the records is.
 pub(super) struct Walk {

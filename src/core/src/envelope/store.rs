@@ -300,13 +300,7 @@ impl SecretStore for EnvelopeStore {
     }
 
     async fn purge(&self, name: &SecretName) -> Result<()> {
-        let place = self.place("purge", name);
-        let _lock = self.lock(name).await;
-        let stored = self.head(name).await.map_err(&place)?;
-        match stored.filter(|stored| stored.head.state != State::Purged) {
-            Some(stored) => self.purge_versions(name, &stored, None).await.map_err(place),
-            None => Err(place(Error::not_found("there is no such secret"))),
-        }
+        self.purge_secret(name).await.map_err(self.place("purge", name))
     }
 
     async fn seal(&self, context: &CallerContext, value: &SecretBytes) -> Result<Vec<u8>> {

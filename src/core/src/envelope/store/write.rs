@@ -62,7 +62,7 @@ impl EnvelopeStore {
                 return Ok(info);
             }
         }
-        Err(Error::conflict("too many others write this secret: try again").retryable(true))
+        Err(too_many_writers())
     }
 
     /// One attempt at a put; `None` when another writer came first and the
@@ -124,14 +124,43 @@ impl EnvelopeStore {
         change: impl Fn(&Head) -> Result<State> + Send + Sync,
     ) -> Result<()> {
         let _lock = self.lock(name).await;
-        let stored = self.existing_head(name).await?;
-        let state = change(&stored.head)?;
-        let (dek, context) = self.head_key(name, &stored).await?;
-        let head = Head { state, ..stored.head };
-        let batch = Batch::new()
-            .require(keys::head(name), Precondition::At(stored.revision))
-            .write(keys::head(name), head.seal(Some((&dek, &context)))?);
-        self.records.commit(batch).await
+        for _ in 0..PUT_ATTEMPTS {
+            let stored = self.existing_head(name).await?;
+            let state = change(&stored.head)?;
+            let (dek, context) = match self.head_key(name, &stored).await {
+                // Head and record are read one after the other: the secret may
+                // have been encrypted anew in between.
+                Err(error) if error.kind() == ErrorKind::Tampered => {
+                    if self.existing_head(name).await?.revision == stored.revision {
+                        return Err(error);
+                    }
+                    continue;
+                }
+                key => key?,
+            };
+            let head = Head { state, ..stored.head };
+            let batch = Batch::new()
+                .require(keys::head(name), Precondition::At(stored.revision))
+                .write(keys::head(name), head.seal(Some((&dek, &context)))?);
+            match self.records.commit(batch).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                done => return done,
+            }
+        }
+        Err(too_many_writers())
+    }
+
+    pub(super) async fn purge_secret(&self, name: &SecretName) -> Result<()> {
+        let _lock = self.lock(name).await;
+        for _ in 0..PUT_ATTEMPTS {
+            let stored = self.head(name).await?.filter(|one| one.head.state != State::Purged);
+            let stored = stored.ok_or_else(|| Error::not_found("there is no such secret"))?;
+            match self.purge_versions(name, &stored, None).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                done => return done,
+            }
+        }
+        Err(too_many_writers())
     }
 
     /// Removes every version and leaves a tombstone; of files, all but `keep`,
@@ -180,6 +209,10 @@ impl EnvelopeStore {
         }
         Ok(())
     }
+}
+
+fn too_many_writers() -> Error {
+    Error::conflict("too many others write this secret: try again").retryable(true)
 }
 
 fn precondition(current: Option<&StoredHead>) -> Precondition {

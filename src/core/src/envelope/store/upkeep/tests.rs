@@ -511,6 +511,21 @@ fn changes_that_meet_others_are_made_anew() {
 struct Meddling {
     inner: MemoryRecords,
     before_commits: Mutex<VecDeque<Batch>>,
+    before_gets: Mutex<VecDeque<Batch>>,
+}
+
+impl Meddling {
+    fn new() -> Arc<Self> {
+        let (before_commits, before_gets) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { inner: MemoryRecords::new(), before_commits, before_gets })
+    }
+
+    /// Everything that is stored, as a batch that writes it.
+    fn dump(&self) -> Batch {
+        let page = block_on(self.inner.scan(b"", None, PageLimit::entries(1000)));
+        let entries = page.expect("a page").entries.into_iter();
+        entries.fold(Batch::new(), |batch, (key, stored)| batch.write(key, stored.value))
+    }
 }
 
 #[async_trait]
@@ -528,6 +543,10 @@ impl RecordStore for Meddling {
     }
 
     async fn get(&self, key: &[u8]) -> Result<Option<crate::Stored>> {
+        let before = self.before_gets.lock().expect("no panic").pop_front();
+        if let Some(before) = before {
+            self.inner.commit(before).await?;
+        }
         self.inner.get(key).await
     }
 
@@ -556,8 +575,7 @@ impl RecordStore for Meddling {
 #[test]
 fn what_others_remove_or_change_meanwhile_is_neither_brought_back_nor_overwritten() {
     for reencrypt in [false, true] {
-        let records =
-            Arc::new(Meddling { inner: MemoryRecords::new(), before_commits: Mutex::default() });
+        let records = Meddling::new();
         let (kek, options) = (Kek::new("a"), EnvelopeOptions::default());
         let made = EnvelopeStore::create(records.clone(), kek.clone(), "acme", options);
         let store = block_on(made).expect("created");
@@ -591,6 +609,35 @@ fn what_others_remove_or_change_meanwhile_is_neither_brought_back_nor_overwritte
         }
         assert_eq!(stale(&store), 0, "what was changed is done, too");
     }
+}
+
+/// Head and record are read one after the other.
+#[test]
+fn a_read_between_which_a_secret_is_encrypted_anew_is_made_again() {
+    let (records, kek) = (Meddling::new(), Kek::new("a"));
+    let options = EnvelopeOptions::default();
+    let made = EnvelopeStore::create(records.clone(), kek, "acme", options);
+    let store = block_on(made).expect("created");
+    let name = names().next().expect("some");
+    put(&store, &name, b"value");
+    let before = records.dump();
+    block_on(store.reencrypt(&Reencrypt::default(), &quiet)).expect("done");
+    let after = records.dump();
+    for deleted in [false, true] {
+        block_on(records.inner.commit(before.clone())).expect("set back");
+        *records.before_gets.lock().expect("no panic") = [Batch::new(), after.clone()].into();
+        if deleted {
+            block_on(store.delete(&name)).expect("deleted");
+            block_on(store.restore(&name)).expect("restored");
+        }
+        let secret = block_on(store.get(&name, &Select::Latest)).expect("read");
+        assert!(secret.value.expose() == b"value");
+    }
+    // A purge, between its read and its commit.
+    block_on(records.inner.commit(before)).expect("set back");
+    *records.before_commits.lock().expect("no panic") = [after].into();
+    block_on(store.purge(&name)).expect("purged");
+    assert!(block_on(store.get(&name, &Select::Latest)).is_err());
 }
 
 /// A write that began under the old version of the KEK, and has not ended.

@@ -2,7 +2,7 @@
 
 use crate::kit::Home;
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 28] = [
     &["init"],
     &["put"],
     &["get"],
@@ -16,6 +16,12 @@ const COMMANDS: [&[&str]; 22] = [
     &["watch"],
     &["seal"],
     &["open"],
+    &["rotate"],
+    &["rewrap"],
+    &["reencrypt"],
+    &["keys"],
+    &["keys", "create"],
+    &["keys", "destroy"],
     &["check"],
     &["serve"],
     &["status"],

@@ -119,6 +119,9 @@ pub(crate) fn capabilities(message: &v1::Capabilities) -> Capabilities {
         restore: message.restore,
         purge: message.purge,
         list: message.list,
+        // The sidecar does these itself.
+        names: false,
+        transfer: false,
         seal: message.seal,
         max_value_bytes: usize::try_from(message.max_value_bytes).unwrap_or(usize::MAX),
         max_file_bytes: message.max_file_bytes,

@@ -126,6 +126,22 @@ impl Scope {
     }
 }
 
+impl Scope {
+    /// Reads what [`encode_into`](Self::encode_into) wrote, and gives what follows
+    /// it; `None` for anything else.
+    pub(crate) fn decode(encoded: &[u8]) -> Option<(Self, &[u8])> {
+        let (&depth, mut rest) = encoded.split_first()?;
+        let mut scope = Self::account(take_text(&mut rest)?).ok()?;
+        if depth > 1 {
+            scope = scope.org(take_text(&mut rest)?).ok()?;
+        }
+        if depth > 2 {
+            scope = scope.project(take_text(&mut rest)?).ok()?;
+        }
+        (1..=3).contains(&depth).then_some((scope, rest))
+    }
+}
+
 impl FromStr for Scope {
     type Err = Error;
 
@@ -212,20 +228,14 @@ impl SecretName {
     /// Reads what [`encode_into`](Self::encode_into) wrote, and gives what
     /// follows it; `None` for anything else.
     pub(crate) fn decode(encoded: &[u8]) -> Option<(Self, &[u8])> {
-        let (&depth, mut rest) = encoded.split_first()?;
-        let mut scope = Scope::account(take_text(&mut rest)?).ok()?;
-        if depth > 1 {
-            scope = scope.org(take_text(&mut rest)?).ok()?;
-        }
-        if depth > 2 {
-            scope = scope.project(take_text(&mut rest)?).ok()?;
-        }
+        let (scope, mut rest) = Scope::decode(encoded)?;
         let name = Self::new(scope, take_text(&mut rest)?).ok()?;
-        (1..=3).contains(&depth).then_some((name, rest))
+        Some((name, rest))
     }
 }
 
-fn take_text<'a>(encoded: &mut &'a [u8]) -> Option<&'a str> {
+/// Reads what [`push_text`] appended, and moves past it.
+pub(crate) fn take_text<'a>(encoded: &mut &'a [u8]) -> Option<&'a str> {
     let (length, rest) = encoded.split_first_chunk::<2>()?;
     let (text, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
     *encoded = rest;

@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::audit::{Line, Phase};
 use crate::error::Result;
+use crate::migrate::{HAND_OVER, RECEIVE};
 use crate::name::Scope;
 use crate::secret::{Listing, Version};
 use crate::store::{PageRequest, SecretStore};
@@ -38,6 +39,10 @@ enum State {
     Absent,
     Live,
     Deleted,
+    /// It came from another store, as it was there.
+    Received,
+    /// It went to another store. What is recorded of it after that happened there.
+    Away,
 }
 
 /// One difference between a store and its log.
@@ -73,9 +78,15 @@ impl Expected {
 
     /// Takes in the next line of the log of `store`.
     pub fn visit(&mut self, store: &dyn SecretStore, line: &Line) {
-        let is_change = matches!(line.operation.as_str(), "put" | "delete" | "restore" | "purge");
+        let is_change = matches!(
+            line.operation.as_str(),
+            "put" | "delete" | "restore" | "purge" | HAND_OVER | RECEIVE
+        );
         let (Some(scope), Some(name), true) = (&line.scope, &line.name, is_change) else { return };
         let track = self.secrets.entry((scope.clone(), name.clone())).or_default();
+        if track.state == State::Away && !matches!(line.operation.as_str(), HAND_OVER | RECEIVE) {
+            return;
+        }
         if line.phase == Phase::Intent {
             track.unsettled += 1;
             return;
@@ -93,6 +104,8 @@ impl Expected {
         track.state = match line.operation.as_str() {
             "delete" => State::Deleted,
             "purge" => State::Absent,
+            HAND_OVER => State::Away,
+            RECEIVE => State::Received,
             _ => State::Live,
         };
         // Lines of concurrent puts may stand in either order; versions do not.
@@ -150,6 +163,9 @@ impl Track {
                 ));
             }
         }
+        if self.state == State::Away {
+            return Some("it was moved to another store and is there again: set back".to_owned());
+        }
         if self.unsettled > 0 {
             return None;
         }
@@ -158,6 +174,7 @@ impl Track {
         }
         match (self.state, stored) {
             (logged, stored) if logged == stored => None,
+            (State::Received, _) => None,
             (State::Deleted, _) => Some("it was deleted and is live again: set back".to_owned()),
             (State::Absent, _) => Some("it was purged and is there again: set back".to_owned()),
             _ => Some("it was deleted without the log".to_owned()),
@@ -167,7 +184,7 @@ impl Track {
     /// What is wrong with a secret that the store does not have. A deleted one
     /// may be past its recovery window.
     fn missing(&self) -> Option<String> {
-        (self.state == State::Live && self.unsettled == 0)
+        (matches!(self.state, State::Live | State::Received) && self.unsettled == 0)
             .then(|| "it was written and is not in the store: set back, or removed".to_owned())
     }
 }

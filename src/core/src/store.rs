@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::file::{FileReader, FileSource, read_whole};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Kind, Listing, Secret, Version, VersionInfo};
+use crate::transfer::Transfer;
 use crate::upkeep::Upkeep;
 
 /// What a store can do. Callers and tests follow this, never a store's name.
@@ -32,8 +33,12 @@ pub struct Capabilities {
     pub purge: bool,
     /// `list` works.
     pub list: bool,
+    /// `names` works.
+    pub names: bool,
     /// `seal` and `open` work.
     pub seal: bool,
+    /// Secrets move in and out with every version: there is a `transfer`.
+    pub transfer: bool,
     /// The longest value, in bytes.
     pub max_value_bytes: usize,
     /// The longest file, in bytes: what `put_file` takes and `get_file` gives.
@@ -118,6 +123,8 @@ pub struct Page<T> {
 ///   ended, `NotFound`.
 /// - `purge` removes every version, deleted or not, for good. Purging a secret
 ///   that does not exist returns `NotFound`.
+/// - `names` gives every name within a scope and the scopes below it, each once:
+///   live, deleted, or handed over to another store.
 /// - `seal` encrypts a value for a caller who keeps the bytes himself; the store
 ///   keeps nothing of it. `open` gives it back under the same context, and is
 ///   `Tampered` under any other and for altered bytes. Sealed bytes never pass
@@ -195,6 +202,14 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
         page: &PageRequest,
     ) -> Result<Page<Listing>>;
 
+    /// The names of `scope` and of the scopes below it, of the whole store
+    /// without one. The pages follow an order of the store's own.
+    async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
+        let _ = (scope, page);
+        let cannot = Error::unsupported("this store cannot tell all its names");
+        Err(cannot.during("list names").in_store(self.describe()))
+    }
+
     /// Hides `name` until it is restored or its recovery window ends.
     async fn delete(&self, name: &SecretName) -> Result<()>;
 
@@ -223,6 +238,12 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     /// What keeps the keys of this store young; `None` for a store that has none
     /// of ours.
     fn upkeep(&self) -> Option<&dyn Upkeep> {
+        None
+    }
+
+    /// What moves secrets in and out with every version; `None` for a store that
+    /// can only be written to.
+    fn transfer(&self) -> Option<&dyn Transfer> {
         None
     }
 

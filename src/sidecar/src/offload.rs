@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use strongroom::cache::Spawn;
 use strongroom::{
     CallerContext, Capabilities, Error, FileReader, FileSource, Listing, Page, PageRequest,
-    PutOptions, Result, Scope, Secret, SecretBytes, SecretName, SecretStore, Select, Upkeep,
-    Version, VersionInfo,
+    PutOptions, Result, Scope, Secret, SecretBytes, SecretName, SecretStore, Select, Transfer,
+    Upkeep, Version, VersionInfo,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -142,6 +142,11 @@ impl SecretStore for Offload {
         .await
     }
 
+    async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
+        let (scope, page) = (scope.cloned(), page.clone());
+        self.run(|store| async move { store.names(scope.as_ref(), &page).await }.boxed()).await
+    }
+
     async fn delete(&self, name: &SecretName) -> Result<()> {
         self.inner.delete(name).await
     }
@@ -164,6 +169,10 @@ impl SecretStore for Offload {
 
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         self.inner.upkeep()
+    }
+
+    fn transfer(&self) -> Option<&dyn Transfer> {
+        self.inner.transfer()
     }
 
     async fn check(&self) -> Result<Vec<String>> {

@@ -7,7 +7,7 @@ use strongroom_core::wrapper::DEK_BYTES;
 use strongroom_core::{
     Batch, CallerContext, Capabilities, Dek, EncryptionContext, FileReader, FileSource, KeyWrapper,
     Listing, Page, PageLimit, PageRequest, PutOptions, RecordPage, RecordStore, Result, Scope,
-    Secret, SecretBytes, SecretName, SecretStore, Select, Stored, Upkeep, Version, VersionInfo,
+    Secret, SecretBytes, SecretName, SecretStore, Select, Stored, Transfer, Upkeep, Version, VersionInfo,
     WrappedDek,
 };
 
@@ -233,6 +233,10 @@ impl SecretStore for FaultyStore {
         self.faults.around("list", call, |_, _, _| {}).await
     }
 
+    async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
+        self.faults.around("names", self.inner.names(scope, page), |_, _, _| {}).await
+    }
+
     async fn delete(&self, name: &SecretName) -> Result<()> {
         self.faults.around("delete", self.inner.delete(name), |(), _, _| {}).await
     }
@@ -255,6 +259,10 @@ impl SecretStore for FaultyStore {
 
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         self.inner.upkeep()
+    }
+
+    fn transfer(&self) -> Option<&dyn Transfer> {
+        self.inner.transfer()
     }
 
     async fn check(&self) -> Result<Vec<String>> {

@@ -150,8 +150,9 @@ impl SecretStore for CachedStore {
         self.core.inner.describe()
     }
 
+    /// What is moved is moved below the cache: it would go on with what it has.
     fn capabilities(&self) -> Capabilities {
-        self.core.inner.capabilities()
+        Capabilities { transfer: false, ..self.core.inner.capabilities() }
     }
 
     fn version_order(&self, version: &Version) -> Option<u64> {
@@ -207,6 +208,10 @@ impl SecretStore for CachedStore {
         page: &PageRequest,
     ) -> Result<Page<Listing>> {
         self.core.inner.list(scope, include_deleted, page).await
+    }
+
+    async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
+        self.core.inner.names(scope, page).await
     }
 
     async fn delete(&self, name: &SecretName) -> Result<()> {

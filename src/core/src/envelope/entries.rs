@@ -8,15 +8,23 @@ use crate::error::{Error, Result};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Kind, Listing, Version, VersionInfo};
 use crate::store::Expect;
+use crate::transfer::Place;
 
 /// The latest version's number, zero if there is none, when the expectation
 /// holds.
 pub(super) fn check_expectation(head: Option<&Head>, expect: &Expect) -> Result<u64> {
-    let state = head.map(|head| head.state);
-    if let Some(State::Deleted { .. }) = state {
-        return Err(Error::already_exists(
-            "a deleted secret of this name can still be restored: restore or purge it first",
-        ));
+    let state = head.map(|head| &head.state);
+    match state {
+        Some(State::Deleted { .. }) => {
+            return Err(Error::already_exists(
+                "a deleted secret of this name can still be restored: restore or purge it first",
+            ));
+        }
+        Some(State::Moved { to, .. }) => {
+            return Err(Error::conflict(format!("the secret was moved to {to}: write it there")));
+        }
+        Some(State::Incoming { from }) => return Err(incoming(from)),
+        _ => {}
     }
     let latest = head.map_or(0, |head| head.latest);
     match (expect, state) {
@@ -31,6 +39,24 @@ pub(super) fn check_expectation(head: Option<&Head>, expect: &Expect) -> Result<
         }
         (Expect::Latest(_), _) => Err(Error::not_found("there is no such secret")),
     }
+}
+
+/// Why there is no secret under a head, or under none.
+pub(super) fn no_secret(head: Option<&Head>) -> Error {
+    match head.map(|head| &head.state) {
+        Some(State::Moved { to, .. }) => {
+            Error::not_found(format!("the secret was moved to {to}: it is there now"))
+        }
+        Some(State::Incoming { from }) => incoming(from),
+        _ => Error::not_found("there is no such secret"),
+    }
+}
+
+fn incoming(from: &Place) -> Error {
+    Error::unavailable(format!(
+        "the secret is being moved here from {from}: until that is done it is there, and if the \
+         migration was interrupted, it has to be resumed"
+    ))
 }
 
 pub(super) fn context(name: &SecretName, number: u64, kind: Kind) -> Result<EncryptionContext> {

@@ -18,6 +18,8 @@ use crate::wrapper::{KekState, KeyWrapper, are_current, base_kek};
 const LABEL: &str = "store-identity";
 const MAC_LABEL: &[u8] = b"strongroom identity v1";
 const AUDIT_LABEL: &[u8] = b"strongroom audit v1";
+const ID_LABEL: &[u8] = b"strongroom store id v1";
+const ID_BYTES: usize = 16;
 const MAC_BYTES: usize = 32;
 
 /// What a store is, in clear; authenticated by the store key.
@@ -34,6 +36,10 @@ struct Claims {
 pub(super) struct Identity {
     /// Keys the store's audit log.
     pub(super) audit_key: SecretBytes,
+    /// Tells this store from every other; public.
+    pub(super) id: String,
+    /// Keys what is derived for a single use.
+    store_key: SecretBytes,
 }
 
 impl Identity {
@@ -135,7 +141,19 @@ impl Identity {
     fn from_key(store_key: &SecretBytes) -> Result<Self> {
         let mut audit_key = SecretBytes::zeroed(32)?;
         derive(store_key.expose(), AUDIT_LABEL, audit_key.expose_mut())?;
-        Ok(Self { audit_key })
+        // A one-way function of the key with a label of its own: it says nothing of
+        // the key, and whoever restores the store elsewhere has the same.
+        let mut id = [0; ID_BYTES];
+        derive(store_key.expose(), ID_LABEL, &mut id)?;
+        let id = format!("{:032x}", u128::from_be_bytes(id));
+        Ok(Self { audit_key, id, store_key: store_key.try_clone()? })
+    }
+
+    /// A key for one purpose, derived from the store key.
+    pub(super) fn derived(&self, label: &[u8]) -> Result<SecretBytes> {
+        let mut key = SecretBytes::zeroed(32)?;
+        derive(self.store_key.expose(), label, key.expose_mut())?;
+        Ok(key)
     }
 }
 

@@ -36,6 +36,36 @@ pub(super) fn head(name: &SecretName) -> Vec<u8> {
     key
 }
 
+/// What every head begins with.
+pub(super) const ALL_HEADS: &[u8] = &[HEADS];
+
+/// The ranges that hold the heads of `scope` and of the scopes below it, in
+/// order; of the whole store without one.
+pub(super) fn heads_within(scope: Option<&Scope>) -> Vec<Vec<u8>> {
+    let Some(scope) = scope else { return vec![ALL_HEADS.to_vec()] };
+    let own = heads(scope);
+    // The depth leads the encoding: below is what has a greater one and the same
+    // identifiers after it.
+    let depth = own[1];
+    (depth..=3).map(|depth| [&[HEADS, depth], &own[2..]].concat()).collect()
+}
+
+/// Whose head stands under a key of [`ALL_HEADS`].
+pub(super) fn parse_head(key: &[u8]) -> Result<SecretName> {
+    let parse = || {
+        let (scope, id) = Scope::decode(key.strip_prefix(ALL_HEADS)?)?;
+        SecretName::new(scope, std::str::from_utf8(id).ok()?).ok()
+    };
+    parse().ok_or_else(|| Error::tampered("a head stands under a key that is not ours"))
+}
+
+/// The key of the head of a name in full, `scope:name`.
+pub(super) fn head_of_full(full: &str) -> Result<Vec<u8>> {
+    let unknown = || Error::invalid_name("the page does not begin with a name of this store");
+    let (scope, id) = full.split_once(':').ok_or_else(unknown)?;
+    Ok(head(&SecretName::new(scope.parse()?, id)?))
+}
+
 /// Every version of one secret; the number follows, big-endian, so that a scan
 /// gives versions in order.
 pub(super) fn versions(name: &SecretName) -> Vec<u8> {

@@ -3,6 +3,7 @@
 
 mod caller;
 mod files;
+mod moving;
 mod read;
 mod upkeep;
 mod uploads;
@@ -17,7 +18,7 @@ use futures_util::lock::{Mutex, MutexGuard};
 use strongroom_guard::SecretBytes;
 
 use self::uploads::Leftovers;
-use super::entries::{context, missing_record, number};
+use super::entries::{context, missing_record, no_secret, number};
 use super::head::{Head, State};
 use super::identity::Identity;
 use super::{Record, Suite, keys};
@@ -29,6 +30,7 @@ use crate::name::{Scope, SecretName};
 use crate::record::{RecordStore, Revision};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
 use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
+use crate::transfer::Transfer;
 use crate::upkeep::Upkeep;
 use crate::wrapper::{Dek, KeyWrapper};
 
@@ -177,8 +179,10 @@ impl EnvelopeStore {
 
     /// The head of a secret that exists, deleted or not.
     async fn existing_head(&self, name: &SecretName) -> Result<StoredHead> {
-        let stored = self.head(name).await?.filter(|stored| stored.head.exists());
-        stored.ok_or_else(|| Error::not_found("there is no such secret"))
+        match self.head(name).await? {
+            Some(stored) if stored.head.exists() => Ok(stored),
+            other => Err(no_secret(other.as_ref().map(|stored| &stored.head))),
+        }
     }
 
     /// The bytes of a version's record.
@@ -227,7 +231,9 @@ impl SecretStore for EnvelopeStore {
             restore: true,
             purge: true,
             list: true,
+            names: true,
             seal: true,
+            transfer: true,
             max_value_bytes: self.options.max_value_bytes.min(room),
             max_file_bytes: self.options.max_file_bytes,
         }
@@ -277,6 +283,11 @@ impl SecretStore for EnvelopeStore {
         found.map_err(|error| error.during("list").in_store(&self.description))
     }
 
+    async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
+        let found = self.list_names(scope, page).await;
+        found.map_err(|error| error.during("list names").in_store(&self.description))
+    }
+
     async fn delete(&self, name: &SecretName) -> Result<()> {
         let since = self.clock.now();
         let until = since.plus(self.options.recovery_window);
@@ -314,6 +325,10 @@ impl SecretStore for EnvelopeStore {
     }
 
     fn upkeep(&self) -> Option<&dyn Upkeep> {
+        Some(self)
+    }
+
+    fn transfer(&self) -> Option<&dyn Transfer> {
         Some(self)
     }
 

@@ -78,7 +78,7 @@ impl EnvelopeStore {
 
     /// Seals and commits every segment. While one batch is on its way to the
     /// disk, the next one is sealed.
-    async fn store_segments(
+    pub(super) async fn store_segments(
         &self,
         upload: &Upload,
         suite: Suite,
@@ -234,23 +234,31 @@ impl StoredSegments {
         let purged = || Error::not_found("the secret was purged while it was read");
         let head = self.records.get(&self.head).await?.ok_or_else(purged)?;
         let head = Head::parse(&head.value)?;
-        if !head.exists() || self.number < head.first {
+        // A secret that is on its way has no reader but who moves it, and one from
+        // before: it finds the file where it went.
+        let is_moving = matches!(head.state, State::Moved { .. } | State::Incoming { .. });
+        if !is_moving && (!head.exists() || self.number < head.first) {
             return Err(purged());
         }
-        let record = self.records.get(&self.record).await?.ok_or_else(missing_record)?;
+        let gone = || match is_moving {
+            true => Error::conflict("the file was moved while it was read: read it again")
+                .retryable(true),
+            false => missing_record(),
+        };
+        let record = self.records.get(&self.record).await?.ok_or_else(gone)?;
         Ok(*Record::parse(&record.value)?.commitment == self.commitment)
     }
 }
 
 /// A part of a file in guarded memory.
-struct Piece {
-    bytes: SecretBytes,
-    last: bool,
+pub(super) struct Piece {
+    pub(super) bytes: SecretBytes,
+    pub(super) last: bool,
 }
 
 /// Cuts what a source gives into segments. Which one is the last shows only when
 /// nothing follows: one is read ahead.
-struct Pieces<'a> {
+pub(super) struct Pieces<'a> {
     source: &'a mut dyn FileSource,
     ahead: Option<SecretBytes>,
     room: u64,
@@ -258,7 +266,7 @@ struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    async fn begin(source: &'a mut dyn FileSource, max: u64) -> Result<Self> {
+    pub(super) async fn begin(source: &'a mut dyn FileSource, max: u64) -> Result<Self> {
         let mut pieces = Self { source, ahead: None, room: max, max };
         pieces.ahead = Some(pieces.fill().await?);
         Ok(pieces)
@@ -273,7 +281,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// The next piece; after the last one there is none, and none is asked for.
-    async fn next(&mut self) -> Result<Piece> {
+    pub(super) async fn next(&mut self) -> Result<Piece> {
         let Some(bytes) = self.ahead.take() else {
             return Err(Error::internal("a file was read beyond its end"));
         };

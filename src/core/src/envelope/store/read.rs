@@ -37,7 +37,7 @@ impl EnvelopeStore {
                 Select::Version(version) => number(version)?,
             };
             let found = match self.record(name, number).await? {
-                Some(bytes) => self.open_version(name, number, &bytes, &stored).await,
+                Some(bytes) => self.open_version(name, number, &bytes, Some(&stored)).await,
                 None if (stored.head.first..=stored.head.latest).contains(&number) => {
                     Err(missing_record())
                 }
@@ -62,6 +62,15 @@ impl EnvelopeStore {
         page: &PageRequest,
     ) -> Result<Page<VersionInfo>> {
         self.existing_head(name).await?;
+        self.page_of_versions(name, page).await
+    }
+
+    /// Those that have a record, whatever the head says.
+    pub(super) async fn page_of_versions(
+        &self,
+        name: &SecretName,
+        page: &PageRequest,
+    ) -> Result<Page<VersionInfo>> {
         let after = page.after.as_ref().map(|after| Version::new(after.as_str())).transpose()?;
         let after = after.map(|after| number(&after)).transpose()?;
         let after = after.map(|after| keys::version(name, after));
@@ -110,19 +119,62 @@ impl EnvelopeStore {
         }
     }
 
+    /// Heads in the order of their keys: by depth, then by scope and name. A page
+    /// ends with a name in full, `scope:name`.
+    pub(super) async fn list_names(
+        &self,
+        scope: Option<&Scope>,
+        page: &PageRequest,
+    ) -> Result<Page<SecretName>> {
+        if let Some(scope) = scope {
+            self.owns(scope)?;
+        }
+        let (now, limit) = (self.clock.now(), PageLimit::entries(page.limit.max(1)));
+        let mut after = page.after.as_deref().map(keys::head_of_full).transpose()?;
+        let mut items: Vec<SecretName> = Vec::new();
+        for prefix in keys::heads_within(scope) {
+            // Past this range already.
+            if after.as_ref().is_some_and(|after| !after.starts_with(&prefix) && *after > prefix) {
+                continue;
+            }
+            loop {
+                let found = self.records.scan(&prefix, after.as_deref(), limit).await?;
+                for (key, stored) in found.entries {
+                    let name = keys::parse_head(&key)?;
+                    let head = Head::parse(&stored.value).map_err(|error| error.about(&name))?;
+                    after = Some(key);
+                    let is_kept = head.exists() || matches!(head.state, State::Moved { .. });
+                    if !is_kept || head.is_expired(now) {
+                        continue;
+                    }
+                    items.push(name);
+                    if items.len() == limit.entries {
+                        let last = items.last();
+                        let next = last.map(|name| format!("{}:{}", name.scope(), name.id()));
+                        return Ok(Page { items, next });
+                    }
+                }
+                if !found.more {
+                    break;
+                }
+            }
+        }
+        Ok(Page { items, next: None })
+    }
+
     /// Opens one version; the latest also authenticates the head that named it.
-    async fn open_version(
+    pub(super) async fn open_version(
         &self,
         name: &SecretName,
         number: u64,
         bytes: &[u8],
-        stored: &StoredHead,
+        stored: Option<&StoredHead>,
     ) -> Result<Found> {
         let record = Record::parse(bytes)?;
         let Header { kind, created, .. } = *record.header();
         let context = context(name, number, kind)?;
         let dek = record.unwrap(&*self.wrapper, &context).await?;
-        if number == stored.head.latest {
+        if let Some(stored) = stored.filter(|stored| stored.head.latest == number) {
             Head::authenticate(&stored.bytes, &dek, &context)?;
         }
         if is_file(&record) {

@@ -3,7 +3,9 @@
 
 use strongroom_guard::SecretBytes;
 
-use super::super::entries::{check_expectation, context, missing_record, version};
+use super::super::entries::{
+    check_expectation, context, missing_record, no_secret, version,
+};
 use super::super::head::{Head, State};
 use super::super::{Content, Header, keys, seal};
 use super::uploads::Upload;
@@ -15,7 +17,7 @@ use crate::secret::VersionInfo;
 use crate::store::{PutOptions, SecretStore};
 
 /// How often a put that meets other writers begins anew, before it gives up.
-const PUT_ATTEMPTS: usize = 64;
+pub(super) const PUT_ATTEMPTS: usize = 64;
 /// How many versions one batch of a purge removes.
 const PURGE_BATCH: u64 = 256;
 
@@ -153,9 +155,16 @@ impl EnvelopeStore {
     pub(super) async fn purge_secret(&self, name: &SecretName) -> Result<()> {
         let _lock = self.lock(name).await;
         for _ in 0..PUT_ATTEMPTS {
-            let stored = self.head(name).await?.filter(|one| one.head.state != State::Purged);
-            let stored = stored.ok_or_else(|| Error::not_found("there is no such secret"))?;
-            match self.purge_versions(name, &stored, None).await {
+            let purged = match self.head(name).await? {
+                Some(stored) if matches!(stored.head.state, State::Incoming { .. }) => {
+                    self.give_up_reserved(name, &stored).await
+                }
+                Some(stored) if stored.head.exists() || stored.head.state == State::Purging => {
+                    self.purge_versions(name, &stored, None).await
+                }
+                other => return Err(no_secret(other.as_ref().map(|stored| &stored.head))),
+            };
+            match purged {
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 done => return done,
             }
@@ -211,7 +220,7 @@ impl EnvelopeStore {
     }
 }
 
-fn too_many_writers() -> Error {
+pub(super) fn too_many_writers() -> Error {
     Error::conflict("too many others write this secret: try again").retryable(true)
 }
 

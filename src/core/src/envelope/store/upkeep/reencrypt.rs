@@ -199,7 +199,7 @@ impl EnvelopeStore {
         let sealed = seal(&*self.wrapper, context, header, payload.expose()).await?;
         let mut change = replacement(found, sealed.bytes);
         let head = self.head(&found.name).await?.ok_or_else(missing_record)?;
-        if head.head.latest == found.number && head.head.exists() {
+        if head.head.latest == found.number && head.head.is_sealed() {
             Head::authenticate(&head.bytes, old, context)?;
             let bytes = head.head.seal(Some((&sealed.dek, context)))?;
             let key = keys::head(&found.name);

@@ -1,0 +1,487 @@
+//! The migration itself: secret by secret, several at a time.
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::copy::{Planned, Route};
+use super::{HAND_OVER, Migrate, Migrated, Migrating, RECEIVE};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{Scope, SecretName};
+use crate::record::Revision;
+use crate::secret::Version;
+use crate::store::PageRequest;
+use crate::transfer::{Deleted, Standing};
+use crate::upkeep::{Failed, Observer, Selection};
+
+/// How many secrets are under way at a time: their commits share syncs.
+const CONCURRENT: usize = 16;
+const PAGE: usize = 1000;
+/// How often a secret is copied that others write meanwhile. Of the later copies,
+/// those that write through [`Migrating`] wait.
+const ATTEMPTS: usize = 8;
+const PATIENT_ATTEMPTS: usize = 3;
+
+/// What became of one secret.
+#[derive(Debug, Default)]
+struct Done {
+    moved: bool,
+    already: bool,
+    removed: bool,
+    versions: u64,
+    left: u64,
+}
+
+impl Migrating {
+    /// Moves what `what` selects. Called again, it finishes what was cut short.
+    /// Progress is told in secrets.
+    ///
+    /// # Errors
+    /// - `Conflict`, retryable: another migration of these stores is running.
+    /// - `Unsupported`: the source cannot hand over, and removing was not asked;
+    ///   or it cannot tell its names, and none were given.
+    /// - An outage ends the migration. What cannot be moved is reported and stays
+    ///   where it is.
+    pub async fn migrate(&self, what: &Migrate, observer: &Observer<'_>) -> Result<Migrated> {
+        let place = |error: Error| error.during("migrate");
+        let _running = self.running.try_lock().ok_or_else(|| {
+            let busy = Error::conflict("another migration of these stores is running");
+            place(busy.retryable(true))
+        })?;
+        self.check_route(what).map_err(place)?;
+        let mut report = Migrated { dry_run: what.dry_run, ..Migrated::default() };
+        let total = self.count(&what.selection).await.map_err(place)?;
+        observer(&report.progress(total));
+        self.pass(what, &mut report, total, observer).await.map_err(place)?;
+        if what.selection == Selection::All && !what.dry_run && report.failed == 0 {
+            // Names that came meanwhile are the last that begin at the source.
+            self.begin_at_target().await;
+            let mut last = Migrated::default();
+            self.pass(what, &mut last, 0, &|_| {}).await.map_err(place)?;
+            report.moved += last.moved;
+            report.examined += last.moved + last.failed;
+            report.versions += last.versions;
+            report.removed += last.removed;
+            report.failed += last.failed;
+            report.failures.append(&mut last.failures);
+        }
+        observer(&report.progress(total));
+        Ok(report)
+    }
+
+    fn check_route(&self, what: &Migrate) -> Result<()> {
+        let Route { source, target } = self.route();
+        if source.place().id == target.place().id {
+            return Err(Error::configuration("source and target are the same store"));
+        }
+        if !target.0.capabilities().write {
+            return Err(Error::unsupported("the target cannot be written")
+                .in_store(target.0.describe()));
+        }
+        if source.0.transfer().is_some() {
+            return Ok(());
+        }
+        let can = source.0.capabilities();
+        if !what.remove_source {
+            return Err(Error::unsupported(
+                "the source cannot mark a secret as moved, and with a copy alone two stores would \
+                 answer for it: ask for the secrets to be removed there, or keep them there",
+            )
+            .in_store(source.0.describe()));
+        }
+        if !can.purge && !can.write {
+            return Err(Error::unsupported("the source can remove nothing")
+                .in_store(source.0.describe()));
+        }
+        Ok(())
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<u64> {
+        let mut names = Names::new(self, selection)?;
+        let mut count = 0;
+        while let Some(page) = names.next().await? {
+            count += page.len() as u64;
+        }
+        Ok(count)
+    }
+
+    /// Every selected secret once.
+    async fn pass(
+        &self,
+        what: &Migrate,
+        report: &mut Migrated,
+        total: u64,
+        observer: &Observer<'_>,
+    ) -> Result<()> {
+        let mut names = Names::new(self, &what.selection)?;
+        let mut under_way = FuturesUnordered::new();
+        while let Some(page) = names.next().await? {
+            for name in page {
+                if under_way.len() == CONCURRENT
+                    && let Some((name, done)) = under_way.next().await
+                {
+                    note(report, &name, done)?;
+                    observer(&report.progress(total));
+                }
+                under_way.push(async move {
+                    let done = self.move_one(&name, what).await;
+                    (name, done)
+                });
+            }
+        }
+        while let Some((name, done)) = under_way.next().await {
+            note(report, &name, done)?;
+            observer(&report.progress(total));
+        }
+        Ok(())
+    }
+
+    async fn move_one(&self, name: &SecretName, what: &Migrate) -> Result<Done> {
+        let here = self.route().target.place();
+        for attempt in 0..ATTEMPTS {
+            let others_wait = match attempt >= PATIENT_ATTEMPTS {
+                true => Some(self.lock(name).await),
+                false => None,
+            };
+            match self.route().source.standing(name).await? {
+                Standing::Absent if matches!(what.selection, Selection::Names(_)) => {
+                    return self.look_for(name).await;
+                }
+                Standing::Absent => return Ok(Done::default()),
+                Standing::Incoming { from } => {
+                    return Err(Error::conflict(format!(
+                        "it is being moved into the source from {from}: finish that first"
+                    )));
+                }
+                Standing::Moved { to, .. } if to.id != here.id => {
+                    return Err(Error::conflict(format!(
+                        "it was moved to {to} before: migrate it from there"
+                    )));
+                }
+                Standing::Moved { latest, deleted, has_versions, .. } => {
+                    let is_locked = others_wait.is_some();
+                    let gone = Gone { latest, deleted, has_versions };
+                    return self.finish(name, what, &gone, is_locked).await;
+                }
+                Standing::Owned { mark, deleted, .. } => {
+                    let owned = Owned { mark, deleted };
+                    let is_locked = others_wait.is_some();
+                    if let Some(done) = self.move_owned(name, what, &owned, is_locked).await? {
+                        return Ok(done);
+                    }
+                }
+            }
+        }
+        Err(Error::conflict("others write this secret all the time: migrate it once more"))
+    }
+
+    /// A secret that was asked for by name and that the source does not have.
+    async fn look_for(&self, name: &SecretName) -> Result<Done> {
+        let is_there = matches!(
+            self.route().target.standing(name).await?,
+            Standing::Owned { .. } | Standing::Incoming { .. }
+        );
+        if is_there && self.source.transfer().is_none() {
+            return Ok(Done { already: true, ..Done::default() });
+        }
+        Err(Error::not_found("there is no such secret in the source"))
+    }
+
+    /// The whole way of a secret that the source owns; `None` where somebody wrote
+    /// it meanwhile.
+    async fn move_owned(
+        &self,
+        name: &SecretName,
+        what: &Migrate,
+        owned: &Owned,
+        is_locked: bool,
+    ) -> Result<Option<Done>> {
+        let route = self.route();
+        let (plan, left) = route.plan(name).await?;
+        if what.dry_run {
+            self.try_out(name, &plan, owned).await?;
+            let versions = plan.len() as u64;
+            return Ok(Some(Done { moved: true, versions, left, ..Done::default() }));
+        }
+        let copied = self.copy(name, &plan, owned).await;
+        let copied = match copied {
+            Ok(()) => self.switch(name, &plan, owned, is_locked).await,
+            Err(error) => Err(error),
+        };
+        match copied {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => {
+                // A version may have gone, or come, while it was read.
+                let now = route.source.standing(name).await?;
+                let is_changed =
+                    !matches!(&now, Standing::Owned { mark, .. } if *mark == owned.mark);
+                self.take_back(name, &now).await;
+                if is_changed && !error.is_retryable() {
+                    return Ok(None);
+                }
+                return Err(error);
+            }
+        }
+        let mut done =
+            Done { moved: true, versions: plan.len() as u64, left, ..Done::default() };
+        if what.remove_source {
+            done.removed = true;
+            if self.source.transfer().is_some() {
+                self.remove(name, &plan).await?;
+            }
+        }
+        Ok(Some(done))
+    }
+
+    /// What would come of it.
+    async fn try_out(&self, name: &SecretName, plan: &[Planned], owned: &Owned) -> Result<()> {
+        let route = self.route();
+        self.check_deleted(owned)?;
+        match route.target.standing(name).await? {
+            Standing::Owned { .. } => {
+                return Err(Error::already_exists("the target has a secret of this name"));
+            }
+            Standing::Incoming { from } if from.id != route.source.place().id => {
+                return Err(Error::conflict(format!("it is being moved there from {from}")));
+            }
+            _ => {}
+        }
+        for planned in plan {
+            let reader = route.source.read(name, &planned.source.version).await?;
+            route.check_fits(reader.info()).map_err(|error| {
+                let message = format!("version {}: {}", planned.source.version, error.message());
+                Error::new(error.kind(), message)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_deleted(&self, owned: &Owned) -> Result<()> {
+        if owned.deleted.is_some() && self.target.transfer().is_none() {
+            return Err(Error::unsupported(
+                "it is deleted, and the target cannot keep until when it can be restored: restore \
+                 or purge it first",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Every version at the target, read back; nothing is switched yet.
+    async fn copy(&self, name: &SecretName, plan: &[Planned], owned: &Owned) -> Result<()> {
+        let route = self.route();
+        self.check_deleted(owned)?;
+        if route.target.0.transfer().is_none() {
+            return route.put_in_order(name, plan).await;
+        }
+        if let Standing::Owned { .. } = route.target.standing(name).await? {
+            // A source that cannot hand over is left with both for a moment.
+            if route.source.0.transfer().is_none() && route.compare(name, plan).await.is_ok() {
+                return Ok(());
+            }
+            return Err(Error::already_exists(
+                "the target has a secret of this name: both were left as they are",
+            ));
+        }
+        route.stage(name, plan).await
+    }
+
+    /// Makes the target the owner; whether it is.
+    async fn switch(
+        &self,
+        name: &SecretName,
+        plan: &[Planned],
+        owned: &Owned,
+        is_locked: bool,
+    ) -> Result<bool> {
+        let _switching = match is_locked {
+            true => None,
+            false => Some(self.lock(name).await),
+        };
+        let route = self.route();
+        let latest = plan.last().map(|planned| &planned.target.version);
+        let latest = latest.ok_or_else(|| Error::not_found("the secret has no version"))?;
+        let Some(source) = route.source.0.transfer() else {
+            return self.switch_by_removal(name, plan, latest).await;
+        };
+        self.source_log.intend(HAND_OVER, name).await?;
+        let to = route.target.place();
+        let switched = source.hand_over(name, &to, owned.mark).await;
+        match self.source_log.done(HAND_OVER, name, switched, None).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => return Ok(false),
+            switched => switched?,
+        }
+        self.publish(name, latest, owned.deleted).await?;
+        Ok(true)
+    }
+
+    /// The target says that the secret is its.
+    async fn publish(
+        &self,
+        name: &SecretName,
+        latest: &Version,
+        deleted: Option<Deleted>,
+    ) -> Result<()> {
+        self.target_log.intend(RECEIVE, name).await?;
+        let published = match self.target.transfer() {
+            Some(target) => target.publish(name, latest, deleted).await,
+            None => Ok(()),
+        };
+        self.target_log.done(RECEIVE, name, published, Some(latest)).await
+    }
+
+    /// The switch of a source that cannot hand over.
+    async fn switch_by_removal(
+        &self,
+        name: &SecretName,
+        plan: &[Planned],
+        latest: &Version,
+    ) -> Result<bool> {
+        let Route { source, target } = self.route();
+        let now = source.versions(name).await?;
+        if now.last().map(|info| &info.version) != plan.last().map(|last| &last.source.version) {
+            return Ok(false);
+        }
+        if let Standing::Incoming { .. } = target.standing(name).await? {
+            self.publish(name, latest, None).await?;
+        }
+        self.source_log.intend(HAND_OVER, name).await?;
+        let removed = match source.0.capabilities().purge {
+            true => source.0.purge(name).await,
+            false => source.0.delete(name).await,
+        };
+        self.source_log.done(HAND_OVER, name, removed, None).await?;
+        Ok(true)
+    }
+
+    /// What a kill between the switch and the end has left to do.
+    async fn finish(
+        &self,
+        name: &SecretName,
+        what: &Migrate,
+        gone: &Gone,
+        is_locked: bool,
+    ) -> Result<Done> {
+        let route = self.route();
+        let (plan, _) = route.plan(name).await?;
+        let is_published = route.target.0.transfer().is_none()
+            || matches!(route.target.standing(name).await?, Standing::Owned { .. });
+        let mut done = Done { already: is_published, ..Done::default() };
+        if !is_published {
+            if what.dry_run {
+                return Ok(Done { moved: true, versions: plan.len() as u64, ..Done::default() });
+            }
+            if plan.is_empty() {
+                return Err(Error::not_found(
+                    "it was moved to the target, which does not have it, and its versions were \
+                     removed here: it was purged there",
+                ));
+            }
+            // Said again: a kill may have come before it was recorded.
+            self.source_log.done(HAND_OVER, name, Ok(()), None).await?;
+            let _switching = match is_locked {
+                true => None,
+                false => Some(self.lock(name).await),
+            };
+            route.stage(name, &plan).await?;
+            self.publish(name, &gone.latest, gone.deleted).await?;
+            done.moved = true;
+            done.versions = plan.len() as u64;
+        }
+        if what.remove_source && gone.has_versions && !what.dry_run {
+            self.remove(name, &plan).await?;
+            done.removed = true;
+        }
+        Ok(done)
+    }
+
+    /// Removes what a source that handed over still has, once the target has given
+    /// all of it back.
+    async fn remove(&self, name: &SecretName, plan: &[Planned]) -> Result<()> {
+        let route = self.route();
+        let Some(source) = route.source.0.transfer() else { return Ok(()) };
+        let compared = match route.target.0.transfer() {
+            Some(_) => route.compare(name, plan).await,
+            None => route.put_in_order(name, plan).await,
+        };
+        compared.map_err(|error| {
+            let why = format!("the source's versions were not removed: {}", error.message());
+            Error::new(error.kind(), why).retryable(error.is_retryable())
+        })?;
+        self.source_log.intend("purge", name).await?;
+        let dropped = source.drop_versions(name).await;
+        self.source_log.done("purge", name, dropped, None).await
+    }
+
+    /// Removes what was staged of a secret that stays where it is; what cannot be
+    /// removed now is overwritten by the next attempt.
+    async fn take_back(&self, name: &SecretName, source: &Standing) {
+        if let (Some(target), Standing::Owned { .. }) = (self.target.transfer(), source)
+            && let Ok(Standing::Incoming { from }) = target.standing(name).await
+            && from.id == self.route().source.place().id
+        {
+            let _ = target.give_up(name).await;
+        }
+    }
+}
+
+/// A secret of the source, as it was when it was copied.
+struct Owned {
+    mark: Revision,
+    deleted: Option<Deleted>,
+}
+
+/// A secret that the source handed over, as it was then.
+struct Gone {
+    latest: Version,
+    deleted: Option<Deleted>,
+    has_versions: bool,
+}
+
+fn note(report: &mut Migrated, name: &SecretName, done: Result<Done>) -> Result<()> {
+    report.examined += 1;
+    match done {
+        Ok(done) => {
+            report.moved += u64::from(done.moved);
+            report.already += u64::from(done.already);
+            report.removed += u64::from(done.removed);
+            report.versions += done.versions;
+            report.versions_left += done.left;
+        }
+        Err(error) if error.is_retryable() => return Err(error.about(name)),
+        Err(error) => report.fail(Failed::new(name, None, &error)),
+    }
+    Ok(())
+}
+
+/// The selected names, page by page.
+struct Names<'a> {
+    migrating: &'a Migrating,
+    selection: &'a Selection,
+    scope: Option<Scope>,
+    page: Option<PageRequest>,
+}
+
+impl<'a> Names<'a> {
+    fn new(migrating: &'a Migrating, selection: &'a Selection) -> Result<Self> {
+        let scope = match selection {
+            Selection::Within(scope) => Some(scope.parse()?),
+            _ => None,
+        };
+        Ok(Self { migrating, selection, scope, page: Some(PageRequest::first(PAGE)) })
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<SecretName>>> {
+        let Some(page) = self.page.take() else { return Ok(None) };
+        if let Selection::Names(names) = self.selection {
+            let parse = |full: &String| {
+                let (scope, id) = full
+                    .split_once(':')
+                    .ok_or_else(|| Error::invalid_name("a name in full is `scope:name`"))?;
+                SecretName::new(scope.parse()?, id)
+            };
+            return names.iter().map(parse).collect::<Result<_>>().map(Some);
+        }
+        let found = self.migrating.source.names(self.scope.as_ref(), &page).await?;
+        self.page = found.next.map(|next| PageRequest { after: Some(next), ..page });
+        Ok(Some(found.items))
+    }
+}

@@ -1,0 +1,296 @@
+//! What moves, what does not, and what each store says afterwards.
+
+use std::time::Duration;
+
+use strongroom_core::audit::{self, Actor, AuditLog};
+use strongroom_core::clock::ManualClock;
+use strongroom_core::migrate::Recorder;
+use strongroom_core::rollback::Expected;
+use strongroom_core::upkeep::Selection;
+use strongroom_core::{Clock, Engine, Error, ErrorKind, Expect, SystemClock, Timestamp};
+use strongroom_kit::conformance::assert_kind;
+
+use super::*;
+
+fn failures(report: &Migrated) -> Vec<(String, ErrorKind)> {
+    let failure = |failed: &strongroom_core::upkeep::Failed| {
+        (format!("{}:{}", failed.name.scope(), failed.name.id()), failed.kind)
+    };
+    report.failures.iter().map(failure).collect()
+}
+
+#[test]
+fn everything_moves_with_numbers_times_kinds_and_states() {
+    let (source, target) = (memory_store(), memory_store());
+    fill(&source);
+    let before = contents(&source);
+    let told = std::sync::Mutex::new(Vec::new());
+    let report = block_on(migrating(&source, &target).migrate(&Migrate::default(), &|progress| {
+        told.lock().expect("no panic").push(*progress);
+    }));
+    let report = report.expect("migrated");
+    assert_eq!((report.failed, report.moved, report.examined), (0, 28, 28));
+    assert_eq!(report.versions, before.len() as u64);
+    assert_eq!(contents(&target), before);
+    assert!(contents(&source).is_empty());
+    let told = told.into_inner().expect("no panic");
+    assert!(told.windows(2).all(|two| two[0].done <= two[1].done));
+    let last = told.last().expect("progress");
+    assert_eq!((last.done, last.total, last.changed), (28, Some(28), 28));
+
+    let deleted = name("acme", "deleted");
+    assert_kind(get(&*target, &deleted), ErrorKind::NotFound, "deleted");
+    block_on(target.restore(&deleted)).expect("restored");
+    assert!(get(&*target, &deleted).expect("there").expose() == b"deleted");
+    // The purged one begins anew there, as does one that never was.
+    assert_eq!(put(&*target, &name("acme", "purged"), b"x").as_str(), "1");
+    assert_eq!(put(&*target, &name("acme", "anew"), b"x").as_str(), "4");
+}
+
+#[test]
+fn the_recovery_window_goes_along() {
+    let clock = ManualClock::new(Timestamp(1_000_000));
+    let shared = || Arc::new(clock.clone()) as Arc<dyn Clock>;
+    let with_clock = |kek: &Arc<LocalKek>| {
+        let records = Arc::new(MemoryRecords::new());
+        let options = EnvelopeOptions::default();
+        let store = EnvelopeStore::create(records, kek.clone(), "acme", options);
+        Arc::new(block_on(store).expect("a store").with_clock(shared()))
+    };
+    prepare_memory();
+    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let (source, target) = (with_clock(&kek), with_clock(&kek));
+    let expired = name("acme", "expired");
+    put(&*source, &expired, b"gone");
+    block_on(source.delete(&expired)).expect("deleted");
+    clock.advance(Duration::from_hours(29 * 24));
+    put(&*source, &db(), b"v");
+    block_on(source.delete(&db())).expect("deleted");
+    clock.advance(Duration::from_hours(2 * 24));
+    let Standing::Owned { deleted, .. } = standing(&source, &db()) else { panic!("deleted") };
+    assert_eq!(migrate(&source, &target, &Migrate::default()).moved, 1);
+    assert_eq!(standing(&target, &expired), Standing::Absent);
+    let Standing::Owned { deleted: there, .. } = standing(&target, &db()) else { panic!("moved") };
+    assert_eq!((deleted.is_some(), there), (true, deleted));
+    clock.advance(Duration::from_hours(27 * 24));
+    block_on(target.restore(&db())).expect("the last day");
+}
+
+#[test]
+fn the_source_says_where_a_secret_went_for_ever() {
+    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let records = Arc::new(MemoryRecords::new());
+    let source = store_on(records.clone(), &kek).expect("a store");
+    let target = memory_store();
+    put(&*source, &db(), b"v");
+    migrate(&source, &target, &Migrate { remove_source: true, ..Migrate::default() });
+    let again = store_on(records, &kek).expect("opened again");
+    for store in [&source, &again] {
+        let told = |error: Error, kind, what: &str| {
+            assert_eq!(error.kind(), kind, "{what}: {error}");
+            assert!(error.to_string().contains(target.describe()), "{what}: {error}");
+        };
+        told(get(&**store, &db()).expect_err("moved"), ErrorKind::NotFound, "get");
+        for expect in [Expect::Any, Expect::Absent] {
+            let options = PutOptions { expect, ..PutOptions::default() };
+            let put = block_on(store.put(&db(), &secret("stale"), &options));
+            told(put.expect_err("moved"), ErrorKind::Conflict, "put");
+        }
+        let not_found = ErrorKind::NotFound;
+        told(block_on(store.delete(&db())).expect_err("moved"), not_found, "delete");
+        told(block_on(store.restore(&db())).expect_err("moved"), not_found, "restore");
+        told(block_on(store.purge(&db())).expect_err("moved"), not_found, "purge");
+        let page = PageRequest::first(10);
+        told(block_on(store.versions(&db(), &page)).expect_err("moved"), not_found, "versions");
+        let listed = block_on(store.list(db().scope(), true, &page)).expect("listed");
+        assert!(listed.items.is_empty());
+    }
+}
+
+#[test]
+fn a_secret_that_the_target_has_is_left_in_both() {
+    let (source, target) = (memory_store(), memory_store());
+    put(&*source, &db(), b"the source's");
+    put(&*source, &name("acme", "other"), b"v");
+    put(&*target, &db(), b"the target's");
+    for dry_run in [true, false] {
+        let report = migrate(&source, &target, &Migrate { dry_run, ..Migrate::default() });
+        assert_eq!(failures(&report), [("acme:db".to_owned(), ErrorKind::AlreadyExists)]);
+        assert_eq!((report.moved, report.dry_run), (1, dry_run));
+        assert_eq!(is_owned(&source, &name("acme", "other")), dry_run, "dry runs change nothing");
+    }
+    assert!(get(&*source, &db()).expect("there").expose() == b"the source's");
+    assert!(get(&*target, &db()).expect("there").expose() == b"the target's");
+}
+
+#[test]
+fn a_number_that_was_purged_is_never_given_twice() {
+    let (source, target) = (memory_store(), memory_store());
+    put(&*target, &db(), b"once");
+    block_on(target.purge(&db())).expect("purged");
+    put(&*source, &db(), b"v");
+    let report = migrate(&source, &target, &Migrate::default());
+    assert_eq!(failures(&report), [("acme:db".to_owned(), ErrorKind::AlreadyExists)]);
+    assert!(is_owned(&source, &db()));
+    // What was staged was taken back: the name is free, and its number is kept.
+    assert_eq!(put(&*target, &db(), b"x").as_str(), "2");
+}
+
+#[test]
+fn a_selection_moves_and_the_rest_stays() {
+    let (source, target) = (memory_store(), memory_store());
+    fill(&source);
+    let within = Selection::within(&"acme/ops".parse().expect("valid"));
+    let what = Migrate { selection: within, ..Migrate::default() };
+    assert_eq!(migrate(&source, &target, &what).moved, 14);
+    for name in names(&*source) {
+        let below = name.scope().org_id() == Some("ops");
+        assert_eq!(is_owned(&target, &name), below, "{name:?}");
+        assert_eq!(is_owned(&source, &name), !below, "{name:?}");
+    }
+    let missing = name("acme", "missing");
+    let chosen = [name("acme", "s1"), missing.clone(), name("acme/ops", "s1")];
+    let what = Migrate { selection: Selection::names(&chosen), ..Migrate::default() };
+    let report = migrate(&source, &target, &what);
+    assert_eq!((report.moved, report.already), (1, 1));
+    assert_eq!(failures(&report), [("acme:missing".to_owned(), ErrorKind::NotFound)]);
+}
+
+#[test]
+fn a_dry_run_tells_what_would_not_fit() {
+    let options = EnvelopeOptions {
+        max_value_bytes: 100,
+        max_file_bytes: 150_000,
+        ..EnvelopeOptions::default()
+    };
+    prepare_memory();
+    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let small = EnvelopeStore::create(Arc::new(MemoryRecords::new()), kek, "acme", options);
+    let small = Arc::new(block_on(small).expect("a store"));
+    let large = EnvelopeOptions { max_value_bytes: 100_000, ..EnvelopeOptions::default() };
+    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let source = EnvelopeStore::create(Arc::new(MemoryRecords::new()), kek, "acme", large);
+    let source = Arc::new(block_on(source).expect("a store"));
+    put(&*source, &name("acme", "fits"), &[1; 100]);
+    put(&*source, &name("acme", "value"), &[1; 101]);
+    put(&*source, &name("acme", "long"), &[1; 150_000]);
+    put(&*source, &name("acme", "longer"), &[1; 150_001]);
+    let expected = [
+        ("acme:longer".to_owned(), ErrorKind::LimitExceeded),
+        ("acme:value".to_owned(), ErrorKind::LimitExceeded),
+    ];
+    for dry_run in [true, false] {
+        let report = migrate(&source, &small, &Migrate { dry_run, ..Migrate::default() });
+        let mut found = failures(&report);
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(found, expected);
+        assert_eq!(report.moved, 2);
+    }
+    assert!(is_owned(&source, &name("acme", "value")));
+    assert_eq!(standing(&small, &name("acme", "value")), Standing::Absent);
+}
+
+#[test]
+fn a_secret_comes_back_the_way_that_it_went() {
+    let (first, second) = (memory_store(), memory_store());
+    fill(&first);
+    let before = contents(&first);
+    for remove_source in [false, true, false] {
+        let what = Migrate { remove_source, ..Migrate::default() };
+        assert_eq!(migrate(&first, &second, &what).failed, 0);
+        assert_eq!(contents(&second), before);
+        assert_eq!(migrate(&second, &first, &what).failed, 0);
+        assert_eq!(contents(&first), before);
+        assert!(contents(&second).is_empty());
+    }
+    assert_eq!(put(&*first, &name("acme", "s2"), b"next").as_str(), "4");
+}
+
+#[test]
+fn a_secret_that_went_elsewhere_does_not_move_twice() {
+    let (source, target, third) = (memory_store(), memory_store(), memory_store());
+    put(&*source, &db(), b"v");
+    migrate(&source, &target, &Migrate::default());
+    let report = migrate(&source, &third, &Migrate::default());
+    assert_eq!(failures(&report), [("acme:db".to_owned(), ErrorKind::Conflict)]);
+    assert_eq!(standing(&third, &db()), Standing::Absent);
+    assert_eq!(migrate(&target, &third, &Migrate::default()).moved, 1);
+}
+
+#[test]
+fn a_store_does_not_move_into_itself() {
+    let source = memory_store();
+    let moved = block_on(migrating(&source, &source).migrate(&Migrate::default(), &|_| {}));
+    assert_kind(moved, ErrorKind::Configuration, "itself");
+}
+
+/// The source's versions go only once the target has given them back.
+#[test]
+fn what_the_target_does_not_give_back_is_not_removed() {
+    let (source, target) = (memory_store(), memory_store());
+    put(&*source, &db(), b"v");
+    migrate(&source, &target, &Migrate::default());
+    block_on(target.purge(&db())).expect("purged");
+    put(&*target, &db(), b"another");
+    let what = Migrate { remove_source: true, ..Migrate::default() };
+    let report = migrate(&source, &target, &what);
+    assert_eq!((report.removed, report.failed), (0, 1));
+    let Standing::Moved { has_versions, .. } = standing(&source, &db()) else { panic!("moved") };
+    assert!(has_versions);
+}
+
+/// Nobody else may take a name that is being brought.
+#[test]
+fn a_reserved_name_is_nobody_elses() {
+    let (source, target) = (memory_store(), memory_store());
+    let transfer = target.transfer().expect("moves");
+    let place = source.transfer().expect("moves").place();
+    block_on(transfer.reserve(&db(), &place)).expect("reserved");
+    let put = block_on(target.put(&db(), &secret("x"), &PutOptions::default()));
+    let error = put.expect_err("reserved");
+    assert!(error.is_retryable() && error.kind() == ErrorKind::Unavailable, "{error}");
+    let other = memory_store().transfer().expect("moves").place();
+    assert_kind(block_on(transfer.reserve(&db(), &other)), ErrorKind::Conflict, "another's");
+    // Purging it gives the name back.
+    block_on(target.purge(&db())).expect("given up");
+    assert_eq!(super::put(&*target, &db(), b"x").as_str(), "1");
+}
+
+#[test]
+fn both_logs_agree_with_their_stores() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (source, target) = (memory_store(), memory_store());
+    let open = |store: &EnvelopeStore, file: &str| {
+        let key = store.audit_key().expect("a key");
+        let log = AuditLog::open(dir.path().join(file), Some(key), SystemClock::shared());
+        Arc::new(log.expect("a log"))
+    };
+    let logs = [open(&source, "source.log"), open(&target, "target.log")];
+    let actor = Arc::new(Actor::default());
+    let engine = Engine::new(source.clone(), "acme".parse().expect("valid"));
+    let engine = engine.with_audit(logs[0].clone());
+    for id in 0..3 {
+        let put = engine.put(name("acme", &format!("s{id}")), &secret("v"), &PutOptions::default());
+        block_on(put).expect("put");
+    }
+    block_on(engine.delete(name("acme", "s0"))).expect("deleted");
+    let recorder = |at: usize| Some(Recorder { log: logs[at].clone(), actor: actor.clone() });
+    let both = Migrating::new(source.clone(), target.clone()).with_logs(recorder(0), recorder(1));
+    let both = Arc::new(both);
+    let report = block_on(both.migrate(&Migrate::default(), &|_| {})).expect("migrated");
+    assert_eq!((report.moved, report.failed), (3, 0));
+    // A process that goes on with both, and writes what moved.
+    let engine = Engine::new(both, "acme".parse().expect("valid")).with_audit(logs[0].clone());
+    block_on(engine.put("account.s1", &secret("w"), &PutOptions::default())).expect("put");
+    block_on(engine.purge("account.s2")).expect("purged");
+    for (store, file) in [(&source, "source.log"), (&target, "target.log")] {
+        let key = store.audit_key().expect("a key");
+        let mut expected = Expected::default();
+        let report = audit::verify(dir.path().join(file), Some(&key), None, |line| {
+            expected.visit(&**store, line);
+        });
+        assert_eq!(report.expect("read").problem, None, "{file}");
+        let differences = block_on(expected.compare(&**store)).expect("compared");
+        assert!(differences.is_empty(), "{file}: {differences:?}");
+    }
+}

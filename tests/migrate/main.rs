@@ -32,15 +32,19 @@ fn secret(text: &str) -> SecretBytes {
     SecretBytes::copy_from(text.as_bytes()).expect("guarded memory")
 }
 
+fn new_kek() -> Arc<LocalKek> {
+    prepare_memory();
+    Arc::new(LocalKek::in_memory().expect("a KEK"))
+}
+
 /// A store on `records`, made or opened under a KEK of its own.
 fn store_on(records: Arc<dyn RecordStore>, kek: &Arc<LocalKek>) -> Result<Arc<EnvelopeStore>> {
-    prepare_memory();
     let (wrapper, options) = (Arc::clone(kek), EnvelopeOptions::default());
     block_on(strongroom_kit::embedded::envelope(records, wrapper, options)).map(Arc::new)
 }
 
 fn memory_store() -> Arc<EnvelopeStore> {
-    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let kek = new_kek();
     store_on(Arc::new(MemoryRecords::new()), &kek).expect("a store")
 }
 
@@ -75,7 +79,7 @@ fn is_owned(store: &EnvelopeStore, name: &SecretName) -> bool {
 }
 
 /// Every version of every secret that a store owns: number, kind, time, digest.
-type Contents = Vec<(String, String, Kind, u64, [u8; 32])>;
+type Contents = Vec<(String, String, u8, u64, [u8; 32])>;
 
 fn contents(store: &EnvelopeStore) -> Contents {
     let mut all = Contents::new();
@@ -95,7 +99,7 @@ fn contents(store: &EnvelopeStore) -> Contents {
             }
             let full = format!("{}:{}", name.scope(), name.id());
             let digest = digest.finalize().into();
-            all.push((full, info.version.to_string(), info.kind, info.created.0, digest));
+            all.push((full, info.version.to_string(), info.kind as u8, info.created.0, digest));
         }
     }
     all.sort();
@@ -116,7 +120,11 @@ fn names(store: &dyn SecretStore) -> Vec<SecretName> {
 
 /// Secrets of every shape: many versions, files, deleted, purged and begun anew.
 fn fill(store: &EnvelopeStore) {
-    for scope in SCOPES {
+    fill_scopes(store, &SCOPES);
+}
+
+fn fill_scopes(store: &EnvelopeStore, scopes: &[&str]) {
+    for scope in scopes {
         for id in 0..4 {
             let name = name(scope, &format!("s{id}"));
             for round in 0..=id {

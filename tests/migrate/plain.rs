@@ -108,8 +108,7 @@ fn values(store: &dyn SecretStore, name: &SecretName) -> Vec<String> {
     versions.into_iter().map(value).collect()
 }
 
-const REMOVE: Migrate =
-    Migrate { selection: Selection::All, remove_source: true, dry_run: false };
+const REMOVE: Migrate = Migrate { selection: Selection::All, remove_source: true, dry_run: false };
 
 #[test]
 fn a_target_that_only_takes_puts_gets_every_version_in_order() {

@@ -15,7 +15,7 @@ use super::*;
 const NAMES: usize = 24;
 const WRITERS: usize = 3;
 const READERS: usize = 3;
-const FILE_BYTES: usize = 150_000;
+const FILE_BYTES: usize = 120_000;
 
 fn records(kind: Option<RecordStoreKind>, dir: &Path) -> Arc<dyn RecordStore> {
     match kind {
@@ -56,9 +56,8 @@ fn read_number(both: &Migrating, cell: &Cell) -> u64 {
 fn race(from: Option<RecordStoreKind>, to: Option<RecordStoreKind>, remove_source: bool) {
     let what = format!("{from:?} to {to:?}, removing {remove_source}");
     let dir = tempfile::tempdir().expect("a directory");
-    let kek = || Arc::new(LocalKek::in_memory().expect("a KEK"));
-    let source = store_on(records(from, &dir.path().join("a")), &kek()).expect("a store");
-    let target = store_on(records(to, &dir.path().join("b")), &kek()).expect("a store");
+    let source = store_on(records(from, &dir.path().join("a")), &new_kek()).expect("a store");
+    let target = store_on(records(to, &dir.path().join("b")), &new_kek()).expect("a store");
     let cell = |index: usize| Cell {
         name: name(SCOPES[index % SCOPES.len()], &format!("s{index}")),
         begun: AtomicU64::new(1),

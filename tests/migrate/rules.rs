@@ -57,8 +57,7 @@ fn the_recovery_window_goes_along() {
         let store = EnvelopeStore::create(records, kek.clone(), "acme", options);
         Arc::new(block_on(store).expect("a store").with_clock(shared()))
     };
-    prepare_memory();
-    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let kek = new_kek();
     let (source, target) = (with_clock(&kek), with_clock(&kek));
     let expired = name("acme", "expired");
     put(&*source, &expired, b"gone");
@@ -78,7 +77,7 @@ fn the_recovery_window_goes_along() {
 
 #[test]
 fn the_source_says_where_a_secret_went_for_ever() {
-    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let kek = new_kek();
     let records = Arc::new(MemoryRecords::new());
     let source = store_on(records.clone(), &kek).expect("a store");
     let target = memory_store();
@@ -163,12 +162,11 @@ fn a_dry_run_tells_what_would_not_fit() {
         max_file_bytes: 150_000,
         ..EnvelopeOptions::default()
     };
-    prepare_memory();
-    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let kek = new_kek();
     let small = EnvelopeStore::create(Arc::new(MemoryRecords::new()), kek, "acme", options);
     let small = Arc::new(block_on(small).expect("a store"));
     let large = EnvelopeOptions { max_value_bytes: 100_000, ..EnvelopeOptions::default() };
-    let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
+    let kek = new_kek();
     let source = EnvelopeStore::create(Arc::new(MemoryRecords::new()), kek, "acme", large);
     let source = Arc::new(block_on(source).expect("a store"));
     put(&*source, &name("acme", "fits"), &[1; 100]);
@@ -270,8 +268,8 @@ fn both_logs_agree_with_their_stores() {
     let engine = Engine::new(source.clone(), "acme".parse().expect("valid"));
     let engine = engine.with_audit(logs[0].clone());
     for id in 0..3 {
-        let put = engine.put(name("acme", &format!("s{id}")), &secret("v"), &PutOptions::default());
-        block_on(put).expect("put");
+        let (name, value) = (name("acme", &format!("s{id}")), secret("v"));
+        block_on(engine.put(name, &value, &PutOptions::default())).expect("put");
     }
     block_on(engine.delete(name("acme", "s0"))).expect("deleted");
     let recorder = |at: usize| Some(Recorder { log: logs[at].clone(), actor: actor.clone() });
@@ -286,7 +284,7 @@ fn both_logs_agree_with_their_stores() {
     for (store, file) in [(&source, "source.log"), (&target, "target.log")] {
         let key = store.audit_key().expect("a key");
         let mut expected = Expected::default();
-        let report = audit::verify(dir.path().join(file), Some(&key), None, |line| {
+        let report = audit::verify(&dir.path().join(file), Some(&key), None, |line| {
             expected.visit(&**store, line);
         });
         assert_eq!(report.expect("read").problem, None, "{file}");

@@ -6,6 +6,7 @@ mod context;
 mod exit;
 mod failure;
 mod hint;
+mod importing;
 mod output;
 mod progress;
 mod session;

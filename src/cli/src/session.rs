@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
-use strongroom::upkeep::{KeyReport, Outcome, Reencrypt};
+use strongroom::envelope::backup::{BackupInfo, BackupSink};
+use strongroom::upkeep::{KeyReport, Outcome, Reencrypt, Verified};
 use strongroom::wrapper::KekVersion;
 use strongroom::{
     Config, Engine, Error, ErrorKind, Kind, Listing, Page, PageRequest, Progress, PutOptions,
@@ -16,6 +17,8 @@ use strongroom::{
 
 use crate::context::{Context, actor, passphrase};
 use crate::failure::{Failure, Result};
+pub(crate) use crate::importing::{Fate, Import};
+use crate::importing::{Importer, import_all};
 use crate::progress::Steps;
 use crate::sidecar::{Blocking, Sidecar};
 use crate::transfer::{Input, Sink};
@@ -205,6 +208,46 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Stores many values, each if it is not there already. The answers are in the
+    /// order of `items`.
+    pub(crate) fn import(
+        &mut self,
+        items: &[(SecretName, SecretBytes)],
+        how: &Import,
+    ) -> Result<Vec<strongroom::Result<Fate>>> {
+        let steps = Steps::new(self.context.output, "import");
+        let observer = |progress: &Progress| steps.observe(progress);
+        Ok(match self.open()? {
+            Open::Store(engine) => {
+                block_on(import_all(&Importer::Store(engine), items, how, &observer))?
+            }
+            Open::Sidecar(at) => {
+                let importer = Importer::Sidecar(&at.client);
+                at.wait(import_all(&importer, items, how, &observer))?
+            }
+        })
+    }
+
+    /// Reads the whole store.
+    pub(crate) fn verify(&mut self) -> Result<Verified> {
+        let steps = Steps::new(self.context.output, "verify");
+        let observer = |progress: &Progress| steps.observe(progress);
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.verify(&observer))?,
+            Open::Sidecar(_) => return Err(not_through_a_sidecar("verify")),
+        })
+    }
+
+    /// Writes a backup to `sink`.
+    pub(crate) fn backup(&mut self, sink: &mut dyn BackupSink) -> Result<BackupInfo> {
+        let steps = Steps::new(self.context.output, "backup");
+        let observer = |progress: &Progress| steps.observe(progress);
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.backup(sink, &observer))?,
+            Open::Sidecar(_) => return Err(not_through_a_sidecar("backup")),
+        })
+    }
+
     pub(crate) fn rewrap(&mut self) -> Result<Outcome> {
         let steps = Steps::new(self.context.output, "rewrap");
         let observer = |progress: &Progress| steps.observe(progress);
@@ -370,6 +413,12 @@ fn unwritten(error: io::Error) -> Failure {
     }
     let message = format!("the value cannot be written: {error}");
     Error::unavailable(message).retryable(false).with_source(error).into()
+}
+
+fn not_through_a_sidecar(operation: &'static str) -> Failure {
+    Error::unsupported("a sidecar has the store and cannot do this: end it first")
+        .during(operation)
+        .into()
 }
 
 fn no_sidecar(why: &str) -> Failure {

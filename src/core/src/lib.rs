@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod error;
 pub mod expression;
 pub mod file;
+pub mod import;
 pub mod mask;
 pub mod memory;
 pub mod migrate;
@@ -35,11 +36,13 @@ pub use error::{Error, ErrorKind, Result};
 pub use file::{FileInfo, FileReader, FileSource, ReadSource};
 pub use migrate::{Migrate, Migrated, Migrating};
 pub use name::{Scope, SecretName};
-pub use record::{Batch, PageLimit, Precondition, RecordPage, RecordStore, Revision, Stored};
+pub use record::{
+    Batch, PageLimit, Precondition, RecordPage, RecordStore, Revision, Snapshot, Stored,
+};
 pub use secret::{Kind, Listing, Secret, Version, VersionInfo};
 pub use store::{Capabilities, Expect, Page, PageRequest, PutOptions, SecretStore, Select};
-pub use transfer::Transfer;
 pub use strongroom_guard as guard;
 pub use strongroom_guard::SecretBytes;
+pub use transfer::Transfer;
 pub use upkeep::{Progress, Upkeep};
 pub use wrapper::{BranchKeys, CachedKeys, Dek, KeyWrapper, Keyring, WrappedDek};

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::record::{Batch, PageLimit, RecordPage, RecordStore, Revision, Stored};
+use crate::record::{Batch, PageLimit, RecordPage, RecordStore, Revision, Snapshot, Stored};
 
 /// Records in memory, for tests and for programs that want no disk at all.
 #[derive(Debug, Default)]
@@ -61,14 +61,7 @@ impl RecordStore for MemoryRecords {
         after: Option<&[u8]>,
         limit: PageLimit,
     ) -> Result<RecordPage> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let state = self.state();
-        let range = state.entries.range::<[u8], _>((start, Bound::Unbounded));
-        let matching = range.take_while(|(key, _)| key.starts_with(prefix));
-        RecordPage::collect(matching.map(|(key, stored)| Ok((key.clone(), stored.clone()))), limit)
+        page(&self.state().entries, prefix, after, limit)
     }
 
     async fn commit(&self, batch: Batch) -> Result<()> {
@@ -88,7 +81,46 @@ impl RecordStore for MemoryRecords {
         Ok(())
     }
 
+    /// A copy of everything.
+    async fn snapshot(&self) -> Result<Option<Box<dyn Snapshot>>> {
+        let entries = self.state().entries.clone();
+        Ok(Some(Box::new(Copied(entries))))
+    }
+
     async fn check(&self) -> Result<()> {
         Ok(())
     }
+}
+
+struct Copied(BTreeMap<Vec<u8>, Stored>);
+
+#[async_trait]
+impl Snapshot for Copied {
+    async fn get(&self, key: &[u8]) -> Result<Option<Stored>> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: PageLimit,
+    ) -> Result<RecordPage> {
+        page(&self.0, prefix, after, limit)
+    }
+}
+
+fn page(
+    entries: &BTreeMap<Vec<u8>, Stored>,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: PageLimit,
+) -> Result<RecordPage> {
+    let start = match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
+    };
+    let range = entries.range::<[u8], _>((start, Bound::Unbounded));
+    let matching = range.take_while(|(key, _)| key.starts_with(prefix));
+    RecordPage::collect(matching.map(|(key, stored)| Ok((key.clone(), stored.clone()))), limit)
 }

@@ -194,6 +194,8 @@ impl fmt::Debug for Batch {
 /// - Every write of a key gives it a revision that the key never had before,
 ///   also after the key was deleted in between.
 /// - `get` and `scan` see everything whose `commit` has returned.
+/// - A `snapshot` never shows a part of a commit, nor anything that was committed
+///   after it was taken.
 /// - A page of `scan` is consistent in itself; between pages, writers go on:
 ///   a key that is there throughout is returned exactly once.
 ///
@@ -227,6 +229,27 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
     /// Applies `batch`, all or nothing, durable when it returns.
     async fn commit(&self, batch: Batch) -> Result<()>;
 
+    /// The store as it is at this moment, whatever is written afterwards, for as
+    /// long as the value lives; `None` where a store cannot do that.
+    async fn snapshot(&self) -> Result<Option<Box<dyn Snapshot>>> {
+        Ok(None)
+    }
+
     /// Proves that the store can be read and, where it is meant to be, written.
     async fn check(&self) -> Result<()>;
+}
+
+/// A record store at one moment.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    /// As [`RecordStore::get`].
+    async fn get(&self, key: &[u8]) -> Result<Option<Stored>>;
+
+    /// As [`RecordStore::scan`].
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: PageLimit,
+    ) -> Result<RecordPage>;
 }

@@ -110,7 +110,9 @@ impl Expected {
         };
         // Lines of concurrent puts may stand in either order; versions do not.
         let version = line.version.as_ref().and_then(|text| Version::new(text.as_str()).ok());
-        if let Some(version) = version.filter(|_| line.operation == "put") {
+        if let Some(version) =
+            version.filter(|_| matches!(line.operation.as_str(), "put" | RECEIVE))
+        {
             let known = track.latest.as_ref().and_then(|latest| store.version_order(latest));
             if known.is_none() || store.version_order(&version) >= known {
                 track.latest = Some(version);

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::envelope::Suite;
+use crate::envelope::backup::{BackupInfo, BackupSink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{Scope, SecretName};
 use crate::secret::Version;
@@ -167,6 +168,40 @@ pub struct Reencrypt {
     pub restart: bool,
 }
 
+/// What is in a store, and what of it is not as it was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// How many secrets there are, deleted ones too.
+    pub secrets: u64,
+    /// How many versions were opened, or should have been.
+    pub versions: u64,
+    /// How many secrets went to another store.
+    pub moved: u64,
+    /// How many are being brought from another store.
+    pub incoming: u64,
+    /// How many entries stand under keys that no release of this program uses.
+    pub strangers: u64,
+    /// How many things were found wrong.
+    pub failed: u64,
+    /// The first of those.
+    pub failures: Vec<Failed>,
+}
+
+impl Verified {
+    pub(crate) fn fail(&mut self, failed: Failed) {
+        self.failed += 1;
+        if self.failures.len() < MAX_LISTED {
+            self.failures.push(failed);
+        }
+    }
+
+    /// Whether everything is as it was written.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.failed == 0 && self.strangers == 0
+    }
+}
+
 /// A KEK, and how many versions need which of its versions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KekUse {
@@ -226,6 +261,18 @@ pub trait Upkeep: Send + Sync {
     /// Gives versions a fresh DEK and a fresh ciphertext. Their numbers and
     /// times stay.
     async fn reencrypt(&self, what: &Reencrypt, observer: &Observer<'_>) -> Result<Outcome>;
+
+    /// Reads everything: authenticates every head, opens every version with every
+    /// segment of its file, and looks for what belongs to nobody. What it finds
+    /// wrong is reported, and it goes on. It changes nothing, and may run beside
+    /// anything else. Progress is told in versions.
+    async fn verify(&self, observer: &Observer<'_>) -> Result<Verified>;
+
+    /// Writes a backup to `out`, while writers go on: records as they are sealed,
+    /// readable only with the KEK. Where the record store can show one moment, it
+    /// is of that; otherwise each secret is of one. Progress is told in names.
+    async fn backup(&self, out: &mut dyn BackupSink, observer: &Observer<'_>)
+    -> Result<BackupInfo>;
 
     /// Which versions of which KEKs are needed, by reading every record.
     async fn key_report(&self, observer: &Observer<'_>) -> Result<KeyReport>;

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use strongroom_core::audit::AuditLog;
 use strongroom_core::cache::{CachedStore, Spawn, ThreadSpawn};
+use strongroom_core::envelope::backup::BackupInfo;
+use strongroom_core::upkeep::Observer;
 use strongroom_core::{
-    Engine, EnvelopeOptions, EnvelopeStore, Error, ErrorKind, KeyWrapper, RecordStore, Result,
-    SecretBytes, SecretStore, SystemClock,
+    Engine, EnvelopeOptions, EnvelopeStore, Error, ErrorKind, FileSource, KeyWrapper, RecordStore,
+    Result, SecretBytes, SecretStore, SystemClock,
 };
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 
@@ -102,6 +104,37 @@ impl Config {
         EnvelopeStore::create(records, wrapper, account, self.envelope_options()).await
     }
 
+    /// Makes a store of a backup, in the place that this configuration says, where
+    /// there is none. The KEK must be there already.
+    ///
+    /// # Errors
+    /// As [`EnvelopeStore::restore_backup`].
+    pub async fn restore_backup(
+        &self,
+        options: OpenOptions,
+        backup: &mut dyn FileSource,
+        observer: &Observer<'_>,
+    ) -> Result<BackupInfo> {
+        self.check_places()?;
+        let wrapper = self.open_kek(options.passphrase)?;
+        let records = self.records(options.wait).await?;
+        let account = &self.scope.account;
+        EnvelopeStore::restore_backup(&records, backup, &*wrapper, account, observer).await
+    }
+
+    /// Whether a backup of this configuration's account and KEK is whole.
+    ///
+    /// # Errors
+    /// As [`EnvelopeStore::verify_backup`].
+    pub async fn verify_backup(
+        &self,
+        passphrase: Option<SecretBytes>,
+        backup: &mut dyn FileSource,
+    ) -> Result<BackupInfo> {
+        let wrapper = self.open_kek(passphrase)?;
+        EnvelopeStore::verify_backup(backup, &*wrapper, &self.scope.account).await
+    }
+
     /// `store` with names and the audit log.
     fn engine(&self, store: Arc<EnvelopeStore>) -> Result<Engine> {
         let audit = self.open_audit(&store)?;
@@ -123,7 +156,11 @@ impl Config {
         Ok(Some(Arc::new(CachedStore::new(store, options, SystemClock::shared(), spawn)?)))
     }
 
-    pub(crate) fn open_audit(&self, store: &EnvelopeStore) -> Result<Option<Arc<AuditLog>>> {
+    /// The audit log of `store`, if there is to be one.
+    ///
+    /// # Errors
+    /// `Tampered` if its last line was altered.
+    pub fn open_audit(&self, store: &EnvelopeStore) -> Result<Option<Arc<AuditLog>>> {
         let Some(path) = self.audit_path() else { return Ok(None) };
         let log = AuditLog::open(path, Some(store.audit_key()?), SystemClock::shared())?;
         Ok(Some(Arc::new(log.synced(self.audit.sync))))

@@ -7,8 +7,8 @@ use strongroom_core::wrapper::DEK_BYTES;
 use strongroom_core::{
     Batch, CallerContext, Capabilities, Dek, EncryptionContext, FileReader, FileSource, KeyWrapper,
     Listing, Page, PageLimit, PageRequest, PutOptions, RecordPage, RecordStore, Result, Scope,
-    Secret, SecretBytes, SecretName, SecretStore, Select, Stored, Transfer, Upkeep, Version, VersionInfo,
-    WrappedDek,
+    Secret, SecretBytes, SecretName, SecretStore, Select, Snapshot, Stored, Transfer, Upkeep,
+    Version, VersionInfo, WrappedDek,
 };
 
 use super::{Faults, Spoil, spoil_bytes};
@@ -72,6 +72,10 @@ impl RecordStore for FaultyRecords {
 
     async fn commit(&self, batch: Batch) -> Result<()> {
         self.faults.around("commit", self.inner.commit(batch), |(), _, _| {}).await
+    }
+
+    async fn snapshot(&self) -> Result<Option<Box<dyn Snapshot>>> {
+        self.faults.around("snapshot", self.inner.snapshot(), |_, _, _| {}).await
     }
 
     async fn check(&self) -> Result<()> {

@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
-use strongroom_core::{Batch, Error, PageLimit, RecordPage, RecordStore, Result, Revision, Stored};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+};
+use strongroom_core::{
+    Batch, Error, PageLimit, RecordPage, RecordStore, Result, Revision, Snapshot, Stored,
+};
 
 use super::commit_queue::{CommitQueue, CommitStats, GroupError, GroupWriter};
 use super::directory::{StoreDirectory, io_error, open_private};
@@ -88,6 +92,13 @@ impl RecordStore for RedbRecords {
         self.queue.commit(batch).await.map_err(|e| self.place(e))
     }
 
+    /// A read transaction. What it sees stays on the disk for as long as it lives.
+    async fn snapshot(&self) -> Result<Option<Box<dyn Snapshot>>> {
+        let begun = self.records.db.begin_read().map_err(|e| redb_error(e.into()));
+        let transaction = begun.map_err(|e| self.place(e))?;
+        Ok(Some(Box::new(Moment { transaction, describe: self.directory.describe.clone() })))
+    }
+
     async fn check(&self) -> Result<()> {
         if let Some(error) = self.queue.failure() {
             return Err(self.place(error));
@@ -129,34 +140,15 @@ impl Records {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Stored>> {
-        let read = || -> Result<_, redb::Error> {
-            let table = self.db.begin_read()?.open_table(RECORDS)?;
-            Ok(table.get(key)?.map(|entry| decode(entry.value())))
-        };
-        read().map_err(redb_error)?.transpose()
+        get(&self.begin()?, key)
     }
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: PageLimit) -> Result<RecordPage> {
-        use std::ops::Bound;
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let read = || -> Result<_, redb::Error> {
-            let table = self.db.begin_read()?.open_table(RECORDS)?;
-            let found = table.range::<&[u8]>((start, Bound::Unbounded))?;
-            let matching = found
-                .map(|entry| entry.map_err(|e| redb_error(e.into())))
-                .take_while(|entry| {
-                    entry.as_ref().map_or(true, |(key, _)| key.value().starts_with(prefix))
-                })
-                .map(|entry| {
-                    let (key, entry) = entry?;
-                    Ok((key.value().to_vec(), decode(entry.value())?))
-                });
-            Ok(RecordPage::collect(matching, limit))
-        };
-        read().map_err(redb_error)?
+        scan(&self.begin()?, prefix, after, limit)
+    }
+
+    fn begin(&self) -> Result<ReadTransaction> {
+        self.db.begin_read().map_err(|e| redb_error(e.into()))
     }
 
     fn last_revision(&self) -> Result<u64> {
@@ -166,6 +158,64 @@ impl Records {
         };
         read().map_err(redb_error)?.ok_or_else(damaged)
     }
+}
+
+/// The store at one moment.
+struct Moment {
+    transaction: ReadTransaction,
+    describe: String,
+}
+
+#[async_trait]
+impl Snapshot for Moment {
+    async fn get(&self, key: &[u8]) -> Result<Option<Stored>> {
+        get(&self.transaction, key).map_err(|e| e.in_store(&self.describe))
+    }
+
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: PageLimit,
+    ) -> Result<RecordPage> {
+        scan(&self.transaction, prefix, after, limit).map_err(|e| e.in_store(&self.describe))
+    }
+}
+
+fn get(transaction: &ReadTransaction, key: &[u8]) -> Result<Option<Stored>> {
+    let read = || -> Result<_, redb::Error> {
+        let table = transaction.open_table(RECORDS)?;
+        Ok(table.get(key)?.map(|entry| decode(entry.value())))
+    };
+    read().map_err(redb_error)?.transpose()
+}
+
+fn scan(
+    transaction: &ReadTransaction,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: PageLimit,
+) -> Result<RecordPage> {
+    use std::ops::Bound;
+    let start = match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
+    };
+    let read = || -> Result<_, redb::Error> {
+        let table = transaction.open_table(RECORDS)?;
+        let found = table.range::<&[u8]>((start, Bound::Unbounded))?;
+        let matching = found
+            .map(|entry| entry.map_err(|e| redb_error(e.into())))
+            .take_while(|entry| {
+                entry.as_ref().map_or(true, |(key, _)| key.value().starts_with(prefix))
+            })
+            .map(|entry| {
+                let (key, entry) = entry?;
+                Ok((key.value().to_vec(), decode(entry.value())?))
+            });
+        Ok(RecordPage::collect(matching, limit))
+    };
+    read().map_err(redb_error)?
 }
 
 fn encode(revision: Revision, value: &[u8]) -> Vec<u8> {

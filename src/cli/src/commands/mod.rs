@@ -1,14 +1,17 @@
 //! The subcommands, one file each.
 
 mod audit;
+mod backup;
 mod check;
 mod completions;
 mod delete;
 mod get;
+mod import;
 mod init;
 mod keys;
 mod list;
 mod man;
+mod migrate;
 mod open;
 mod outcome;
 mod purge;
@@ -23,6 +26,7 @@ mod run;
 mod seal;
 mod serve;
 mod status;
+mod verify;
 mod versions;
 mod watch;
 
@@ -49,6 +53,10 @@ pub(crate) enum Command {
     Rotate(rotate::Args),
     Rewrap(rewrap::Args),
     Reencrypt(reencrypt::Args),
+    Migrate(migrate::Args),
+    Import(import::Args),
+    Backup(backup::Args),
+    Verify(verify::Args),
     Keys(keys::Args),
     Check(check::Args),
     Serve(serve::Args),
@@ -80,6 +88,10 @@ impl Command {
             Self::Rotate(args) => args.run(context),
             Self::Rewrap(args) => args.run(context),
             Self::Reencrypt(args) => args.run(context),
+            Self::Migrate(args) => args.run(context),
+            Self::Import(args) => args.run(context),
+            Self::Backup(args) => args.run(context),
+            Self::Verify(args) => args.run(context),
             Self::Keys(args) => args.run(context),
             Self::Check(args) => args.run(context),
             Self::Serve(args) => args.run(context),

@@ -2,9 +2,10 @@
 
 use super::Engine;
 use crate::audit::Event;
+use crate::envelope::backup::{BackupInfo, BackupSink};
 use crate::error::{Error, Result};
 use crate::name::Scope;
-use crate::upkeep::{KeyReport, Observer, Outcome, Reencrypt, Upkeep};
+use crate::upkeep::{KeyReport, Observer, Outcome, Reencrypt, Upkeep, Verified};
 use crate::wrapper::KekVersion;
 
 impl Engine {
@@ -29,6 +30,25 @@ impl Engine {
     pub async fn reencrypt(&self, what: &Reencrypt, observer: &Observer<'_>) -> Result<Outcome> {
         let operation = "reencrypt";
         let result = self.begin_upkeep(operation).await?.reencrypt(what, observer).await;
+        self.end_upkeep(operation, result).await
+    }
+
+    /// Reads everything, and reports what is not as it was written; see
+    /// [`Upkeep::verify`].
+    pub async fn verify(&self, observer: &Observer<'_>) -> Result<Verified> {
+        let operation = "verify";
+        let result = self.begin_upkeep(operation).await?.verify(observer).await;
+        self.end_upkeep(operation, result).await
+    }
+
+    /// Writes a backup; see [`Upkeep::backup`].
+    pub async fn backup(
+        &self,
+        out: &mut dyn BackupSink,
+        observer: &Observer<'_>,
+    ) -> Result<BackupInfo> {
+        let operation = "backup";
+        let result = self.begin_upkeep(operation).await?.backup(out, observer).await;
         self.end_upkeep(operation, result).await
     }
 

@@ -20,8 +20,7 @@ const MAGIC: [u8; 3] = *b"SH\x01";
 const BODY_BYTES: usize = 42;
 const MAC_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + 4 + BODY_BYTES + MAC_BYTES;
-const MAX_HEAD_BYTES: usize =
-    HEAD_BYTES + 4 + Place::MAX_ID_BYTES + Place::MAX_DESCRIPTION_BYTES;
+const MAX_HEAD_BYTES: usize = HEAD_BYTES + 4 + Place::MAX_ID_BYTES + Place::MAX_DESCRIPTION_BYTES;
 const MAC_LABEL: &[u8] = b"strongroom head v1";
 
 /// What became of a secret.

@@ -65,14 +65,19 @@ impl Identity {
         let value = encode(&claims, &store_key, &record.bytes)?;
         let batch = Batch::new()
             .require(keys::IDENTITY.to_vec(), Precondition::Absent)
+            .require(keys::RESTORE.to_vec(), Precondition::Absent)
             .write(keys::IDENTITY.to_vec(), value);
-        records.commit(batch).await.map_err(|error| match error.kind() {
-            crate::ErrorKind::Conflict => {
-                Error::already_exists("the store exists already: nothing was changed")
-            }
-            _ => error,
-        })?;
-        Self::from_key(&store_key)
+        match records.commit(batch).await {
+            Err(error) if error.kind() == crate::ErrorKind::Conflict => {}
+            Err(error) => return Err(error),
+            Ok(()) => return Self::from_key(&store_key),
+        }
+        if records.get(keys::RESTORE).await?.is_some() {
+            return Err(Error::configuration(
+                "a backup is half restored here: restore it again, or remove the records",
+            ));
+        }
+        Err(Error::already_exists("the store exists already: nothing was changed"))
     }
 
     /// Compares the store with the configuration and proves, by unwrapping the
@@ -83,8 +88,19 @@ impl Identity {
         wrapper: &dyn KeyWrapper,
         account: &str,
     ) -> Result<Option<Self>> {
-        let Some(stored) = records.get(keys::IDENTITY).await? else { return Ok(None) };
-        let (claims_bytes, expected_mac, record) = split(&stored.value).ok_or_else(damaged)?;
+        match records.get(keys::IDENTITY).await? {
+            Some(stored) => Self::open_value(&stored.value, wrapper, account).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same for an identity that is read elsewhere.
+    pub(super) async fn open_value(
+        value: &[u8],
+        wrapper: &dyn KeyWrapper,
+        account: &str,
+    ) -> Result<Self> {
+        let (claims_bytes, expected_mac, record) = split(value).ok_or_else(damaged)?;
         let claims: Claims = serde_json::from_slice(claims_bytes).map_err(|_| damaged())?;
         let record = Record::parse(record)?;
         let known = record.wraps().any(|wrapped| wrapper.knows(&wrapped.kek));
@@ -92,7 +108,7 @@ impl Identity {
         let context = EncryptionContext::internal(account, LABEL);
         let store_key = record.open(wrapper, &context).await?;
         mac(&store_key, claims_bytes)?.verify_slice(expected_mac).map_err(|_| damaged())?;
-        Self::from_key(&store_key).map(Some)
+        Self::from_key(&store_key)
     }
 
     /// Wraps the store key anew where its wraps are not current, and names the
@@ -209,6 +225,6 @@ fn mac(store_key: &SecretBytes, claims: &[u8]) -> Result<Hmac<Sha256>> {
     Ok(mac)
 }
 
-fn damaged() -> Error {
+pub(super) fn damaged() -> Error {
     Error::tampered("the store's identity is damaged or forged")
 }

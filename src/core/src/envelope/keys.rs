@@ -14,6 +14,9 @@ pub(super) const ALL_VERSIONS: &[u8] = &[VERSIONS];
 /// Where a re-encryption that has not ended is.
 pub(super) const REENCRYPT_JOB: &[u8] = b"\x04reencrypt";
 
+/// Stands while a backup is being restored: there is no store yet.
+pub(super) const RESTORE: &[u8] = b"\x04restore";
+
 const HEADS: u8 = 1;
 const VERSIONS: u8 = 2;
 const SEGMENTS: u8 = 3;
@@ -81,6 +84,16 @@ pub(super) fn version(name: &SecretName, number: u64) -> Vec<u8> {
     key
 }
 
+/// What every segment begins with.
+pub(super) const ALL_SEGMENTS: &[u8] = &[SEGMENTS];
+
+/// Whose segment stands under a key of [`ALL_SEGMENTS`], and of which file.
+pub(super) fn parse_any_segment(key: &[u8]) -> Option<(SecretName, FileId)> {
+    let (name, rest) = SecretName::decode(key.strip_prefix(ALL_SEGMENTS)?)?;
+    let (file, number) = rest.split_first_chunk::<FILE_ID_BYTES>()?;
+    (number.len() == 8).then_some((name, FileId(*file)))
+}
+
 /// The segments of every file of one secret.
 pub(super) fn files(name: &SecretName) -> Vec<u8> {
     let mut key = vec![SEGMENTS];
@@ -110,6 +123,11 @@ pub(super) fn parse_segment(files: &[u8], key: &[u8]) -> Option<(FileId, u64)> {
 /// so that one is known from the other.
 pub(super) fn upload(segments: &[u8]) -> Vec<u8> {
     [UPLOADS, &segments[1..]].concat()
+}
+
+/// The markers of the uploads to one secret.
+pub(super) fn uploads_of(name: &SecretName) -> Vec<u8> {
+    [UPLOADS, &files(name)[1..]].concat()
 }
 
 /// The key of the segments, from their upload's marker.

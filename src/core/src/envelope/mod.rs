@@ -6,6 +6,7 @@
 //! `FORMAT.md` beside this file.
 
 pub mod aead;
+pub mod backup;
 mod entries;
 mod format;
 mod head;

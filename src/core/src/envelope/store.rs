@@ -5,7 +5,7 @@ mod caller;
 mod files;
 mod moving;
 mod read;
-mod upkeep;
+pub(super) mod upkeep;
 mod uploads;
 mod write;
 
@@ -22,7 +22,7 @@ use super::entries::{context, missing_record, no_secret, number};
 use super::head::{Head, State};
 use super::identity::Identity;
 use super::{Record, Suite, keys};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::context::{CallerContext, EncryptionContext};
 use crate::error::{Error, Result};
 use crate::file::{FileReader, FileSource};
@@ -151,6 +151,18 @@ impl EnvelopeStore {
     /// opens, so that whoever can write the log cannot forge its chain.
     pub fn audit_key(&self) -> Result<SecretBytes> {
         Ok(self.identity.audit_key.try_clone()?)
+    }
+
+    pub(super) fn records(&self) -> &Arc<dyn RecordStore> {
+        &self.records
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     async fn lock(&self, name: &SecretName) -> MutexGuard<'_, ()> {

@@ -197,7 +197,8 @@ impl SecretStore for Migrating {
         value: &SecretBytes,
         options: &PutOptions,
     ) -> Result<VersionInfo> {
-        self.change("put", name, |at| at.put(name, value, options), |info| Some(&info.version)).await
+        self.change("put", name, |at| at.put(name, value, options), |info| Some(&info.version))
+            .await
     }
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {

@@ -73,8 +73,9 @@ impl Migrating {
             return Err(Error::configuration("source and target are the same store"));
         }
         if !target.0.capabilities().write {
-            return Err(Error::unsupported("the target cannot be written")
-                .in_store(target.0.describe()));
+            return Err(
+                Error::unsupported("the target cannot be written").in_store(target.0.describe())
+            );
         }
         if source.0.transfer().is_some() {
             return Ok(());
@@ -88,8 +89,9 @@ impl Migrating {
             .in_store(source.0.describe()));
         }
         if !can.purge && !can.write {
-            return Err(Error::unsupported("the source can remove nothing")
-                .in_store(source.0.describe()));
+            return Err(
+                Error::unsupported("the source can remove nothing").in_store(source.0.describe())
+            );
         }
         Ok(())
     }
@@ -221,8 +223,7 @@ impl Migrating {
                 return Err(error);
             }
         }
-        let mut done =
-            Done { moved: true, versions: plan.len() as u64, left, ..Done::default() };
+        let mut done = Done { moved: true, versions: plan.len() as u64, left, ..Done::default() };
         if what.remove_source {
             done.removed = true;
             if self.source.transfer().is_some() {

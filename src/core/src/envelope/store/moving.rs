@@ -22,6 +22,8 @@ use strongroom_guard::SecretBytes;
 /// How many records one commit removes, and how many bytes of them are read for
 /// it at most.
 const REMOVE: PageLimit = PageLimit { entries: 256, bytes: 4 << 20 };
+/// How often what a re-encryption came between is tried.
+const ATTEMPTS: usize = 8;
 /// Finds the first of a range, at the cost of one value.
 const ONE: PageLimit = PageLimit { entries: 1, bytes: 1 };
 
@@ -56,9 +58,17 @@ impl Transfer for EnvelopeStore {
             let _lock = self.lock(name).await;
             let stored = self.existing_head(name).await?;
             if stored.revision != mark {
-                return Err(Error::conflict("the secret was changed meanwhile"));
+                return Err(changed());
             }
-            let (dek, context) = self.head_key(name, &stored).await?;
+            // Head and record are read one after the other: the secret may have been
+            // encrypted anew in between.
+            let (dek, context) = match self.head_key(name, &stored).await {
+                Err(error) if error.kind() == ErrorKind::Tampered => {
+                    let now = self.existing_head(name).await?.revision;
+                    return Err(if now == mark { error } else { changed() });
+                }
+                key => key?,
+            };
             let state = State::Moved { to: to.clone(), deleted: deleted(&stored.head) };
             let head = Head { state, ..stored.head };
             let batch = Batch::new()
@@ -71,7 +81,8 @@ impl Transfer for EnvelopeStore {
 
     async fn drop_versions(&self, name: &SecretName) -> Result<()> {
         let _lock = self.lock(name).await;
-        self.drop_moved(name).await.map_err(self.place("remove the versions of", name))
+        let dropped = self.unless_reencrypted(|| self.drop_moved(name)).await;
+        dropped.map_err(self.place("remove the versions of", name))
     }
 
     async fn reserve(&self, name: &SecretName, from: &Place) -> Result<()> {
@@ -95,7 +106,9 @@ impl Transfer for EnvelopeStore {
         deleted: Option<Deleted>,
     ) -> Result<()> {
         let _lock = self.lock(name).await;
-        self.publish_staged(name, latest, deleted).await.map_err(self.place("publish", name))
+        let published =
+            self.unless_reencrypted(|| self.publish_staged(name, latest, deleted)).await;
+        published.map_err(self.place("publish", name))
     }
 
     async fn give_up(&self, name: &SecretName) -> Result<()> {
@@ -109,6 +122,23 @@ impl Transfer for EnvelopeStore {
 }
 
 impl EnvelopeStore {
+    /// Tries again what met a re-encryption: that takes no lock of the name.
+    async fn unless_reencrypted<F: Future<Output = Result<()>>>(
+        &self,
+        attempt: impl Fn() -> F,
+    ) -> Result<()> {
+        let mut last = attempt().await;
+        for _ in 1..ATTEMPTS {
+            match last {
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Tampered) => {
+                    last = attempt().await;
+                }
+                done => return done,
+            }
+        }
+        last
+    }
+
     async fn standing_of(&self, name: &SecretName) -> Result<Standing> {
         let Some(StoredHead { head, revision, .. }) = self.head(name).await? else {
             return Ok(Standing::Absent);
@@ -168,8 +198,7 @@ impl EnvelopeStore {
             let (dek, context) = self.head_key(name, &stored).await?;
             while head.first <= head.latest {
                 let last = head.latest.min(head.first.saturating_add(REMOVE.entries as u64 - 1));
-                let mut batch =
-                    Batch::new().require(keys::head(name), Precondition::At(revision));
+                let mut batch = Batch::new().require(keys::head(name), Precondition::At(revision));
                 for number in head.first..=last {
                     batch = batch.delete(keys::version(name, number));
                 }
@@ -186,8 +215,7 @@ impl EnvelopeStore {
     // === the target's side ===
 
     async fn incoming_head(&self, name: &SecretName) -> Result<StoredHead> {
-        let is_reserved =
-            |stored: &StoredHead| matches!(stored.head.state, State::Incoming { .. });
+        let is_reserved = |stored: &StoredHead| matches!(stored.head.state, State::Incoming { .. });
         let stored = self.head(name).await?.filter(is_reserved);
         stored.ok_or_else(|| Error::conflict("the name is not reserved for a secret that comes"))
     }
@@ -226,9 +254,8 @@ impl EnvelopeStore {
         let (kind, updated) = (crate::Kind::default(), self.clock.now());
         let state = State::Incoming { from: from.clone() };
         let head = Head { state, kind, first, latest, updated };
-        let before = current.map_or(Precondition::Absent, |stored| {
-            Precondition::At(stored.revision)
-        });
+        let before =
+            current.map_or(Precondition::Absent, |stored| Precondition::At(stored.revision));
         let batch = Batch::new().require(keys::head(name), before);
         self.records.commit(batch.write(keys::head(name), head.seal(None)?)).await?;
         self.remove_all(name).await
@@ -311,9 +338,9 @@ impl EnvelopeStore {
     /// Versions of one secret have no gaps: every number from the first to the
     /// latest has a record.
     async fn check_follows(&self, name: &SecretName, number: u64) -> Result<()> {
-        let is_first = self.records.scan(&keys::versions(name), None, ONE).await?.entries.is_empty();
-        if number == 0
-            || !is_first && self.record(name, number.saturating_sub(1)).await?.is_none()
+        let is_first =
+            self.records.scan(&keys::versions(name), None, ONE).await?.entries.is_empty();
+        if number == 0 || !is_first && self.record(name, number.saturating_sub(1)).await?.is_none()
         {
             return Err(Error::conflict(format!(
                 "version {number} does not follow what was brought before it"
@@ -375,6 +402,10 @@ impl EnvelopeStore {
             })
             .await
     }
+}
+
+fn changed() -> Error {
+    Error::conflict("the secret was changed meanwhile")
 }
 
 fn deleted(head: &Head) -> Option<Deleted> {

@@ -3,9 +3,7 @@
 
 use strongroom_guard::SecretBytes;
 
-use super::super::entries::{
-    check_expectation, context, missing_record, no_secret, version,
-};
+use super::super::entries::{check_expectation, context, missing_record, no_secret, version};
 use super::super::head::{Head, State};
 use super::super::{Content, Header, keys, seal};
 use super::uploads::Upload;
@@ -17,7 +15,7 @@ use crate::secret::VersionInfo;
 use crate::store::{PutOptions, SecretStore};
 
 /// How often a put that meets other writers begins anew, before it gives up.
-pub(super) const PUT_ATTEMPTS: usize = 64;
+const PUT_ATTEMPTS: usize = 64;
 /// How many versions one batch of a purge removes.
 const PURGE_BATCH: u64 = 256;
 
@@ -220,7 +218,7 @@ impl EnvelopeStore {
     }
 }
 
-pub(super) fn too_many_writers() -> Error {
+fn too_many_writers() -> Error {
     Error::conflict("too many others write this secret: try again").retryable(true)
 }
 

@@ -5,16 +5,18 @@ mod commit;
 mod reencrypt;
 mod rewrap;
 #[cfg(test)]
-mod tests;
+pub(in crate::envelope) mod tests;
 mod usage;
+mod verify;
 mod walk;
 
 use async_trait::async_trait;
 use futures_util::lock::MutexGuard;
 
 use super::EnvelopeStore;
+use crate::envelope::backup::{BackupInfo, BackupSink};
 use crate::error::{Error, Result};
-use crate::upkeep::{KeyReport, Observer, Outcome, Reencrypt, Upkeep};
+use crate::upkeep::{KeyReport, Observer, Outcome, Reencrypt, Upkeep, Verified};
 use crate::wrapper::{KekVersion, base_kek};
 
 impl EnvelopeStore {
@@ -61,6 +63,20 @@ impl Upkeep for EnvelopeStore {
         let place = |error: Error| error.during("re-encrypt").in_store(&self.description);
         let _running = self.one_at_a_time().map_err(place)?;
         self.reencrypt_selected(what, observer).await.map_err(place)
+    }
+
+    async fn verify(&self, observer: &Observer<'_>) -> Result<Verified> {
+        let place = |error: Error| error.during("verify").in_store(&self.description);
+        self.verify_all(observer).await.map_err(place)
+    }
+
+    async fn backup(
+        &self,
+        out: &mut dyn BackupSink,
+        observer: &Observer<'_>,
+    ) -> Result<BackupInfo> {
+        let place = |error: Error| error.during("back up").in_store(&self.description);
+        self.write_backup(out, observer).await.map_err(place)
     }
 
     async fn key_report(&self, observer: &Observer<'_>) -> Result<KeyReport> {

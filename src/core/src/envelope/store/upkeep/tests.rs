@@ -24,7 +24,7 @@ use crate::{Batch, SecretBytes, random};
 
 /// A KEK with versions, some of which may be destroyed; it can be made to fail.
 #[derive(Debug)]
-struct Kek {
+pub(in crate::envelope) struct Kek {
     name: &'static str,
     keys: Mutex<BTreeMap<u32, [u8; 32]>>,
     current: AtomicU32,
@@ -35,7 +35,7 @@ struct Kek {
 }
 
 impl Kek {
-    fn new(name: &'static str) -> Arc<Self> {
+    pub(in crate::envelope) fn new(name: &'static str) -> Arc<Self> {
         let kek = Self {
             name,
             keys: Mutex::default(),

@@ -1,0 +1,135 @@
+//! `strongroom migrate`
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_executor::block_on;
+use strongroom::audit::Actor;
+use strongroom::migrate::Recorder;
+use strongroom::upkeep::Selection;
+use strongroom::{Config, EnvelopeStore, Error, Migrate, Migrated, Migrating, Scope};
+
+use crate::context::{Context, actor};
+use crate::failure::Result;
+use crate::output::{BAD, BOLD, DIM, visible};
+use crate::progress::Steps;
+
+/// Move secrets to another store, with every version
+///
+/// Each secret is copied, read back and compared; then the source marks it as
+/// moved, and the target has it. It may be interrupted at any moment: the same
+/// command does the rest. A secret that the target has already is reported and
+/// left in both.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  strongroom --config new/strongroom.toml init --store sled
+  strongroom migrate --to new/strongroom.toml --dry-run
+  strongroom migrate --to new/strongroom.toml
+  strongroom migrate --to new/strongroom.toml --within default/ops --remove-source")]
+pub(crate) struct Args {
+    /// account.NAME, org.NAME, or NAME for a project [default: every secret]
+    #[arg(value_name = "NAME", conflicts_with = "within")]
+    names: Vec<String>,
+    /// The configuration of the store that they move to
+    #[arg(long, value_name = "PATH")]
+    to: PathBuf,
+    /// The secrets of this scope and of the scopes below it
+    #[arg(long, value_name = "SCOPE")]
+    within: Option<Scope>,
+    /// Remove the versions from the source, once the target has given them back a
+    /// second time; that they moved stays known there
+    #[arg(long)]
+    remove_source: bool,
+    /// Change nothing, and tell what would not fit
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context) -> Result {
+        let config = context.config()?;
+        let scope = context.scope(&config)?;
+        let to = Config::load(&self.to)?;
+        if to.scope.account != config.scope.account {
+            return Err(Error::configuration(format!(
+                "the source holds account {}, and the target {}: a secret keeps its account",
+                config.scope.account, to.scope.account
+            ))
+            .during("migrate")
+            .into());
+        }
+        let names = self.names.iter().map(|name| scope.resolve(name));
+        let names = names.collect::<strongroom::Result<Vec<_>>>();
+        let names = names.map_err(|error| error.during("migrate"))?;
+        let selection = match &self.within {
+            _ if !names.is_empty() => Selection::names(&names),
+            Some(scope) => Selection::within(scope),
+            None => Selection::All,
+        };
+        let (remove_source, dry_run) = (self.remove_source, self.dry_run);
+        let what = Migrate { selection, remove_source, dry_run };
+        let actor = Arc::new(actor());
+        let (source, source_log) = open(context, &config, &actor)?;
+        let (target, target_log) = open(context, &to, &actor)?;
+        let both = Migrating::new(source, target).with_logs(source_log, target_log);
+        let steps = Steps::new(context.output, "migrate");
+        let moved = block_on(both.migrate(&what, &|progress| steps.observe(progress)));
+        drop(steps);
+        show(context, &moved?)
+    }
+}
+
+/// A store, and where it records what happens to it.
+fn open(
+    context: &Context,
+    config: &Config,
+    actor: &Arc<Actor>,
+) -> Result<(Arc<EnvelopeStore>, Option<Recorder>)> {
+    let store = Arc::new(context.store(config)?);
+    let log = config.open_audit(&store)?;
+    Ok((store, log.map(|log| Recorder { log, actor: Arc::clone(actor) })))
+}
+
+/// Shows what moved; an error if something did not.
+fn show(context: &Context, moved: &Migrated) -> Result {
+    context.output.show(moved, |out| describe(out, moved))?;
+    match moved.failures.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::new(
+            first.kind,
+            format!(
+                "{} secrets {}: they are where they were",
+                moved.failed,
+                if moved.dry_run { "would not move" } else { "could not be moved" }
+            ),
+        )
+        .during("migrate")
+        .into()),
+    }
+}
+
+fn describe(out: &mut dyn Write, moved: &Migrated) -> io::Result<()> {
+    let (count, versions, examined) = (moved.moved, moved.versions, moved.examined);
+    let verb = if moved.dry_run { "would move" } else { "moved" };
+    writeln!(out, "{BOLD}{count}{BOLD:#} of {examined} secrets {verb}, with {versions} versions")?;
+    if moved.already > 0 {
+        writeln!(out, "{DIM}{} had moved there before{DIM:#}", moved.already)?;
+    }
+    if moved.removed > 0 {
+        writeln!(out, "the source's versions of {} were removed", moved.removed)?;
+    }
+    if moved.versions_left > 0 {
+        writeln!(out, "{BAD}{} older versions stay behind{BAD:#}", moved.versions_left)?;
+    }
+    for failed in &moved.failures {
+        let (scope, id) = (failed.name.scope(), failed.name.id());
+        writeln!(out, "{BAD}{scope}:{id}{BAD:#}  {}", visible(&failed.message))?;
+    }
+    let unlisted = moved.failed.saturating_sub(moved.failures.len() as u64);
+    if unlisted > 0 {
+        writeln!(out, "{DIM}and {unlisted} more{DIM:#}")?;
+    }
+    Ok(())
+}

@@ -19,11 +19,6 @@ use crate::usage::Refusal;
 
 /// The methods, as metrics name them; the last stands for every other path.
 pub(crate) const METHODS: [&str; 24] = [
-    "Rotate",
-    "Rewrap",
-    "Reencrypt",
-    "ReportKeys",
-    "DestroyKeyVersion",
     "Get",
     "BatchGet",
     "Put",
@@ -40,6 +35,11 @@ pub(crate) const METHODS: [&str; 24] = [
     "Status",
     "Check",
     "Render",
+    "Rotate",
+    "Rewrap",
+    "Reencrypt",
+    "ReportKeys",
+    "DestroyKeyVersion",
     "Health",
     "Reflection",
     "other",

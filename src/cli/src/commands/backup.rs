@@ -60,8 +60,8 @@ struct Create {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  strongroom --config new/strongroom.toml backup restore strongroom.backup
-  strongroom --config new/strongroom.toml verify")]
+  strongroom backup restore strongroom.backup --config new/strongroom.toml
+  strongroom verify --config new/strongroom.toml")]
 struct Restore {
     /// The backup
     file: PathBuf,

@@ -2,7 +2,7 @@
 
 use crate::kit::Home;
 
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 35] = [
     &["init"],
     &["put"],
     &["get"],
@@ -22,6 +22,13 @@ const COMMANDS: [&[&str]; 28] = [
     &["keys"],
     &["keys", "create"],
     &["keys", "destroy"],
+    &["migrate"],
+    &["verify"],
+    &["backup"],
+    &["backup", "create"],
+    &["backup", "restore"],
+    &["backup", "verify"],
+    &["import"],
     &["check"],
     &["serve"],
     &["status"],

@@ -111,8 +111,11 @@ impl Record<'_> {
     /// `dek` is the one key which this record was sealed with. `Unsupported` for
     /// the record of a file in segments: its payload is no value.
     pub fn open_with(&self, dek: &Dek, context: &EncryptionContext) -> Result<SecretBytes> {
+        // Authenticated first: a value's record that was altered to look like a
+        // file's is `Tampered`.
+        let payload = self.open_payload(dek, context)?;
         match self.header().content {
-            Content::Value => self.open_payload(dek, context),
+            Content::Value => Ok(payload),
             Content::Manifest => Err(Error::unsupported(
                 "the record is that of a file in segments: read it from its store, as a file",
             )),

@@ -1045,7 +1045,8 @@ pub mod strongroom_client {
                 .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Watch"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Writes a new version from a stream: first the start, then chunks.
+        /// Writes a new version from a stream: first the start, then chunks. It may be
+        /// of any length, and appears when the last chunk is stored.
         pub async fn upload(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::UploadRequest>,
@@ -1067,7 +1068,8 @@ pub mod strongroom_client {
                 .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Upload"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Reads a version as a stream: first the start, then chunks.
+        /// Reads a version as a stream: first the start, then chunks. Each is verified
+        /// before it is sent; an error in the middle means that the rest is not to be had.
         pub async fn download(
             &mut self,
             request: impl tonic::IntoRequest<super::DownloadRequest>,
@@ -1388,7 +1390,8 @@ pub mod strongroom_server {
             &self,
             request: tonic::Request<super::WatchRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
-        /// Writes a new version from a stream: first the start, then chunks.
+        /// Writes a new version from a stream: first the start, then chunks. It may be
+        /// of any length, and appears when the last chunk is stored.
         async fn upload(
             &self,
             request: tonic::Request<tonic::Streaming<super::UploadRequest>>,
@@ -1399,7 +1402,8 @@ pub mod strongroom_server {
             >
             + std::marker::Send
             + 'static;
-        /// Reads a version as a stream: first the start, then chunks.
+        /// Reads a version as a stream: first the start, then chunks. Each is verified
+        /// before it is sent; an error in the middle means that the rest is not to be had.
         async fn download(
             &self,
             request: tonic::Request<super::DownloadRequest>,

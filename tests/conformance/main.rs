@@ -7,8 +7,8 @@ use strongroom_core::cache::{CacheOptions, CachedStore, ThreadSpawn};
 use strongroom_core::memory::MemoryRecords;
 use strongroom_core::wrapper::{BranchOptions, KeyCacheOptions};
 use strongroom_core::{
-    BranchKeys, CachedKeys, Clock, EnvelopeOptions, KeyWrapper, Keyring, RecordStore, Result,
-    SecretStore, SystemClock,
+    BranchKeys, CachedKeys, Clock, EnvelopeOptions, KeyWrapper, Keyring, Migrating, RecordStore,
+    Result, SecretStore, SystemClock,
 };
 use strongroom_kit::conformance::records::RecordsBackend;
 use strongroom_kit::conformance::secrets::{RECOVERY_WINDOW, SecretsBackend};
@@ -39,6 +39,7 @@ mod secrets {
     conformance_secrets!(sled => SecretsBackend::persistent(|dir, clock| envelope(sled_records, dir, clock)));
     conformance_secrets!(redb => SecretsBackend::persistent(|dir, clock| envelope(redb_records, dir, clock)));
     conformance_secrets!(keyring => SecretsBackend::volatile(under_a_keyring));
+    conformance_secrets!(migrating => SecretsBackend::volatile(migrating));
     conformance_secrets!(cached => SecretsBackend::volatile(cached));
 }
 
@@ -109,4 +110,11 @@ fn cached(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> {
     let inner = envelope(memory_records, dir, clock.clone())?;
     let (options, spawn) = (CacheOptions::default(), Arc::new(ThreadSpawn::new()));
     Ok(Arc::new(CachedStore::new(inner, options, clock, spawn)?))
+}
+
+/// Two stores as one, before anything has moved.
+fn migrating(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> {
+    let source = envelope(memory_records, &dir.join("source"), clock.clone())?;
+    let target = envelope(memory_records, &dir.join("target"), clock)?;
+    Ok(Arc::new(Migrating::new(source, target)))
 }

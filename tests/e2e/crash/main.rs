@@ -20,6 +20,7 @@ use strongroom_local::records::RecordStoreKind;
 
 use self::victim::{Acknowledged, is_nightly, run_and_kill, verify_store};
 
+mod moving;
 mod upkeep;
 mod victim;
 

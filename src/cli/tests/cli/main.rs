@@ -6,6 +6,7 @@ mod documents;
 mod errors;
 mod keys;
 mod kit;
+mod moving;
 mod render;
 mod run;
 mod run_signals;

@@ -268,3 +268,23 @@ pub(super) async fn a_revision_is_not_reused_after_a_delete(bench: &Bench) {
         }
     }
 }
+
+pub(super) async fn a_snapshot_stays_as_it_was(bench: &Bench) {
+    let store = bench.open();
+    write(&*store, b"a", b"1").await;
+    write(&*store, b"b", b"1").await;
+    let Some(moment) = store.snapshot().await.expect("a snapshot") else { return };
+    let batch = Batch::new().write(b"a".to_vec(), b"2".to_vec()).delete(b"b".to_vec());
+    store.commit(batch.write(b"c".to_vec(), b"2".to_vec())).await.expect("a batch");
+    let held = moment.get(b"a").await.expect("a get").expect("there");
+    assert_eq!(held.value, b"1");
+    assert!(moment.get(b"c").await.expect("a get").is_none());
+    let page = moment.scan(b"", None, PageLimit::entries(10)).await.expect("a page");
+    let keys: Vec<_> = page.entries.iter().map(|(key, _)| key.as_slice()).collect();
+    assert_eq!(keys, [b"a", b"b"]);
+    let page = moment.scan(b"", Some(b"a"), PageLimit::entries(10)).await.expect("a page");
+    assert_eq!(page.entries.len(), 1);
+    drop(moment);
+    let now = store.get(b"a").await.expect("a get").expect("there");
+    assert_eq!(now.value, b"2");
+}

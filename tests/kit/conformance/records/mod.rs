@@ -77,6 +77,7 @@ points! { $ conformance_records for RecordsBackend as records:
     one_of_many_swappers_wins_each_round,
     commits_from_many_threads_all_land,
     other_threads_see_what_was_acknowledged,
+    a_snapshot_stays_as_it_was,
     a_scan_beside_writers_gives_lasting_keys_once,
     a_dropped_commit_is_whole_or_absent,
     random_batches_match_a_model,

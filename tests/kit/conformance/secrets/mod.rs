@@ -67,6 +67,7 @@ mod concurrency;
 mod files;
 mod lifecycle;
 mod lists;
+mod moving;
 mod sealing;
 mod values;
 
@@ -74,6 +75,7 @@ use self::concurrency::*;
 use self::files::*;
 use self::lifecycle::*;
 use self::lists::*;
+use self::moving::*;
 use self::sealing::*;
 use self::values::*;
 
@@ -118,6 +120,12 @@ points! { $ conformance_secrets for SecretsBackend as secrets:
     a_file_that_breaks_off_was_never_there,
     purge_takes_files,
     a_reopened_store_holds_the_same_files,
+    names_are_told_of_a_scope_and_below,
+    a_store_that_moves_secrets_says_so,
+    what_is_staged_is_seen_when_it_is_published,
+    a_deleted_secret_comes_with_its_window,
+    what_is_given_up_leaves_nothing,
+    a_handed_over_secret_is_read_by_nobody,
     concurrent_puts_give_distinct_versions,
     one_of_many_swappers_wins_each_round,
     readers_beside_a_writer_see_whole_values,

@@ -8,6 +8,8 @@ mod rewrap;
 pub(in crate::envelope) mod tests;
 mod usage;
 mod verify;
+#[cfg(test)]
+mod verify_tests;
 mod walk;
 
 use async_trait::async_trait;

@@ -52,7 +52,7 @@ impl Kek {
         self.keys.lock().expect("no panic").insert(number, random::array().expect("randomness"));
     }
 
-    fn answers(&self, calls: u64) {
+    pub(in crate::envelope) fn answers(&self, calls: u64) {
         self.calls_left.store(calls, Ordering::Relaxed);
     }
 

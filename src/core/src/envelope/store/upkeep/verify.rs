@@ -165,12 +165,12 @@ impl EnvelopeStore {
             let page = self.records.scan(&prefix, after.as_deref(), HEADS).await?;
             for (key, stored) in &page.entries {
                 let (_, number) = keys::parse_version(key)?;
-                // One that does not open has been reported.
-                let opened = self.open_version(name, number, &stored.value, None).await;
-                if let Ok(Found::File(_, found)) = opened
-                    && found.key() == segments
-                {
-                    return Ok(true);
+                match self.open_version(name, number, &stored.value, None).await {
+                    Ok(Found::File(_, found)) if found.key() == segments => return Ok(true),
+                    Ok(_) => {}
+                    // That it does not open has been reported. What it names is not
+                    // known.
+                    Err(_) => return Ok(true),
                 }
             }
             after = page.entries.into_iter().next_back().map(|(key, _)| key).or(after);

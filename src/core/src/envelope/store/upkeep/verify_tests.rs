@@ -34,8 +34,8 @@ fn filled() -> Fixture {
     for (id, bytes) in [("a", 5), ("b", 5), ("file", 150_000)] {
         for round in 0..3 {
             let mut value = &vec![round; bytes][..];
-            let put = store.put_file(&name(id), &mut value, &PutOptions::default());
-            block_on(put).expect("put");
+            let (name, options) = (name(id), PutOptions::default());
+            block_on(store.put_file(&name, &mut value, &options)).expect("put");
         }
     }
     Fixture { records, kek, store }

@@ -168,6 +168,7 @@ impl EnvelopeStore {
                 match self.open_version(name, number, &stored.value, None).await {
                     Ok(Found::File(_, found)) if found.key() == segments => return Ok(true),
                     Ok(_) => {}
+                    Err(error) if error.is_retryable() => return Err(error.about(name)),
                     // That it does not open has been reported. What it names is not
                     // known.
                     Err(_) => return Ok(true),

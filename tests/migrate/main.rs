@@ -1,6 +1,7 @@
 //! Secrets move from store to store, and each has one owner all the time.
 
 mod crashes;
+mod lies;
 mod plain;
 mod races;
 mod rules;

@@ -97,7 +97,7 @@ fn line_end(text: &[u8], from: usize) -> usize {
 
 /// The line's number, and never what stands in it.
 fn wrong_line(text: &[u8], at: usize) -> Error {
-    let number = 1 + text[..at].iter().filter(|byte| **byte == b'\n').count();
+    let number = text[..at].split(|byte| *byte == b'\n').count();
     Error::configuration(format!("line {number} is not NAME=value"))
 }
 

@@ -1,5 +1,6 @@
 //! The migration itself: secret by secret, several at a time.
 
+use futures_util::lock::MutexGuard;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::copy::{Planned, Route};
@@ -139,10 +140,7 @@ impl Migrating {
     async fn move_one(&self, name: &SecretName, what: &Migrate) -> Result<Done> {
         let here = self.route().target.place();
         for attempt in 0..ATTEMPTS {
-            let others_wait = match attempt >= PATIENT_ATTEMPTS {
-                true => Some(self.lock(name).await),
-                false => None,
-            };
+            let others_wait = self.lock_if(attempt >= PATIENT_ATTEMPTS, name).await;
             match self.route().source.standing(name).await? {
                 Standing::Absent if matches!(what.selection, Selection::Names(_)) => {
                     return self.look_for(name).await;
@@ -173,6 +171,10 @@ impl Migrating {
             }
         }
         Err(Error::conflict("others write this secret all the time: migrate it once more"))
+    }
+
+    async fn lock_if(&self, wanted: bool, name: &SecretName) -> Option<MutexGuard<'_, ()>> {
+        if wanted { Some(self.lock(name).await) } else { None }
     }
 
     /// A secret that was asked for by name and that the source does not have.
@@ -293,10 +295,7 @@ impl Migrating {
         owned: &Owned,
         is_locked: bool,
     ) -> Result<bool> {
-        let _switching = match is_locked {
-            true => None,
-            false => Some(self.lock(name).await),
-        };
+        let _switching = self.lock_if(!is_locked, name).await;
         let route = self.route();
         let latest = plan.last().map(|planned| &planned.target.version);
         let latest = latest.ok_or_else(|| Error::not_found("the secret has no version"))?;
@@ -345,9 +344,10 @@ impl Migrating {
             self.publish(name, latest, None).await?;
         }
         self.source_log.intend(HAND_OVER, name).await?;
-        let removed = match source.0.capabilities().purge {
-            true => source.0.purge(name).await,
-            false => source.0.delete(name).await,
+        let removed = if source.0.capabilities().purge {
+            source.0.purge(name).await
+        } else {
+            source.0.delete(name).await
         };
         self.source_log.done(HAND_OVER, name, removed, None).await?;
         Ok(true)
@@ -378,10 +378,7 @@ impl Migrating {
             }
             // Said again: a kill may have come before it was recorded.
             self.source_log.done(HAND_OVER, name, Ok(()), None).await?;
-            let _switching = match is_locked {
-                true => None,
-                false => Some(self.lock(name).await),
-            };
+            let _switching = self.lock_if(!is_locked, name).await;
             route.stage(name, &plan).await?;
             self.publish(name, &gone.latest, gone.deleted).await?;
             done.moved = true;

@@ -240,10 +240,13 @@ impl StoredSegments {
         if !is_moving && (!head.exists() || self.number < head.first) {
             return Err(purged());
         }
-        let gone = || match is_moving {
-            true => Error::conflict("the file was moved while it was read: read it again")
-                .retryable(true),
-            false => missing_record(),
+        let gone = || {
+            if is_moving {
+                let moved = Error::conflict("the file was moved while it was read: read it again");
+                moved.retryable(true)
+            } else {
+                missing_record()
+            }
         };
         let record = self.records.get(&self.record).await?.ok_or_else(gone)?;
         Ok(*Record::parse(&record.value)?.commitment == self.commitment)

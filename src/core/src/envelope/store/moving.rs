@@ -321,9 +321,9 @@ impl EnvelopeStore {
         }
         self.check_follows(name, number).await?;
         let VersionInfo { kind, created, .. } = *info;
-        let context = context(name, number, kind)?;
+        let bound_to = context(name, number, kind)?;
         let header = Header { content, suite: self.options.suite, kind, created };
-        let sealed = seal(&*self.wrapper, &context, &header, payload.expose()).await?;
+        let sealed = seal(&*self.wrapper, &bound_to, &header, payload.expose()).await?;
         let batch = upload.map_or_else(Batch::new, |upload| {
             let (marker, revision) = upload.marker();
             Batch::new().require(marker.clone(), Precondition::At(revision)).delete(marker)

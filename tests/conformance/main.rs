@@ -1,5 +1,6 @@
 //! Every backend against the contract of its seam. A backend is one line.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use strongroom_core::memory::MemoryRecords;
 use strongroom_core::wrapper::{BranchOptions, KeyCacheOptions};
 use strongroom_core::{
     BranchKeys, CachedKeys, Clock, EnvelopeOptions, KeyWrapper, Keyring, Migrating, RecordStore,
-    Result, SecretStore, SystemClock,
+    ReferencingStore, Result, SecretStore, SystemClock,
 };
 use strongroom_kit::conformance::records::RecordsBackend;
 use strongroom_kit::conformance::secrets::{RECOVERY_WINDOW, SecretsBackend};
@@ -40,6 +41,7 @@ mod secrets {
     conformance_secrets!(redb => SecretsBackend::persistent(|dir, clock| envelope(redb_records, dir, clock)));
     conformance_secrets!(keyring => SecretsBackend::volatile(under_a_keyring));
     conformance_secrets!(migrating => SecretsBackend::volatile(migrating));
+    conformance_secrets!(referencing => SecretsBackend::volatile(referencing));
     conformance_secrets!(cached => SecretsBackend::volatile(cached));
 }
 
@@ -103,6 +105,12 @@ fn under(
         EnvelopeOptions { recovery_window: RECOVERY_WINDOW, ..EnvelopeOptions::default() };
     let store = block_on(embedded::envelope(records, wrapper, options))?;
     Ok(Arc::new(store.with_clock(clock)))
+}
+
+/// References are followed, to nowhere: everything else is as it was.
+fn referencing(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> {
+    let inner = envelope(memory_records, dir, clock)?;
+    Ok(Arc::new(ReferencingStore::new(inner, BTreeMap::new())?))
 }
 
 /// The cache in front of sealed records in memory.

@@ -105,7 +105,7 @@ fn drain(file: &mut FileReader, bytes: &mut Vec<u8>) -> Result<()> {
 }
 
 fn as_file(expect: Expect) -> PutOptions {
-    PutOptions { kind: Kind::File, expect }
+    PutOptions { kind: Kind::File, expect, ..PutOptions::default() }
 }
 
 fn name(id: &str) -> SecretName {

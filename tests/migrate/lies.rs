@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use strongroom_core::transfer::{Deleted, Place};
 use strongroom_core::{
-    Capabilities, ErrorKind, FileReader, FileSource, Listing, Page, Revision, Scope, Secret,
-    Transfer, VersionInfo,
+    Capabilities, ErrorKind, FileReader, FileSource, Listing, Metadata, Page, Revision, Scope,
+    Secret, Transfer, VersionInfo,
 };
 
 use super::*;
@@ -142,8 +142,9 @@ impl Transfer for Lying {
         name: &SecretName,
         latest: &Version,
         deleted: Option<Deleted>,
+        metadata: &Metadata,
     ) -> Result<()> {
-        self.moving().publish(name, latest, deleted).await
+        self.moving().publish(name, latest, deleted, metadata).await
     }
 
     async fn give_up(&self, name: &SecretName) -> Result<()> {

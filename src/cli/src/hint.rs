@@ -23,6 +23,9 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         (ErrorKind::Conflict, Some("put")) => {
             "read the latest version, decide anew, and put with --if-version again"
         }
+        (ErrorKind::InvalidName, _) if ABOUT_VALUES.iter().any(|what| message.contains(what)) => {
+            return None;
+        }
         (ErrorKind::InvalidName, _) => {
             "a name is account.NAME, org.NAME, or NAME for a project; --scope a/b/c says where \
              you are"
@@ -73,3 +76,8 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// What stands in a message about a value, its parts or what is said of it, and not
+/// about a name.
+const ABOUT_VALUES: [&str; 7] =
+    ["login", "certificate", "SSH key", "PEM", "reference", "description", "tag"];

@@ -11,8 +11,9 @@ use strongroom::envelope::backup::{BackupInfo, BackupSink};
 use strongroom::upkeep::{KeyReport, Outcome, Reencrypt, Verified};
 use strongroom::wrapper::KekVersion;
 use strongroom::{
-    Config, Engine, Error, ErrorKind, Kind, Listing, Page, PageRequest, Progress, PutOptions,
-    ReadSource, Scope, Secret, SecretBytes, SecretName, Select, Version, VersionInfo,
+    Config, Engine, Error, ErrorKind, Kind, Listing, Metadata, MetadataChange, Page, PageRequest,
+    Progress, PutOptions, ReadSource, Scope, Secret, SecretBytes, SecretName, Select, Version,
+    VersionInfo,
 };
 
 use crate::context::{Context, actor, passphrase};
@@ -101,6 +102,22 @@ impl<'a> Session<'a> {
         Ok(match self.open()? {
             Open::Store(engine) => block_on(engine.get(name, select))?,
             Open::Sidecar(at) => at.wait(at.client.get(name, select))?,
+        })
+    }
+
+    /// Reads what is stored itself: of a reference, the reference.
+    pub(crate) fn get_stored(&mut self, name: &str, select: &Select) -> Result<Secret> {
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.get_stored(name, select))?,
+            Open::Sidecar(at) => at.wait(at.client.get_stored(name, select))?,
+        })
+    }
+
+    /// Changes description and tags, and gives what they are now.
+    pub(crate) fn describe(&mut self, name: &str, change: &MetadataChange) -> Result<Metadata> {
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.describe(name, change))?,
+            Open::Sidecar(at) => at.wait(at.client.describe(name, change))?,
         })
     }
 

@@ -46,6 +46,18 @@ pub(crate) fn ask_once(prompt: &str) -> Result<SecretBytes> {
     answer
 }
 
+/// Asks for something that is no secret.
+pub(crate) fn ask_in_clear(prompt: &str) -> Result<String> {
+    let mut err = io::stderr();
+    write!(err, "{prompt}").and_then(|()| err.flush())?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    match answer.trim() {
+        "" => Err(Failure::Usage("nothing was typed".to_owned())),
+        answer => Ok(answer.to_owned()),
+    }
+}
+
 /// Asks a question on a terminal; only `y` and `yes` are a yes.
 pub(crate) fn confirm(question: &str) -> Result<bool> {
     let mut err = io::stderr();

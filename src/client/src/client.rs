@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use strongroom_core::{
-    Error, Listing, Page, PageRequest, PutOptions, Result, Scope, Secret, SecretBytes, Select,
-    VersionInfo,
+    Error, Listing, Metadata, MetadataChange, Page, PageRequest, PutOptions, Result, Scope, Secret,
+    SecretBytes, Select, VersionInfo,
 };
 use strongroom_rpc::v1::strongroom_client::StrongroomClient;
-use strongroom_rpc::{missing_from_wire, v1};
+use strongroom_rpc::{metadata_to_wire, missing_from_wire, v1};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response};
 
@@ -108,6 +108,15 @@ impl Client {
         convert::secret(self.answer("get", call).await?)
     }
 
+    /// Reads what is stored of a secret itself: of a reference, the reference and
+    /// not what it leads to.
+    pub async fn get_stored(&self, name: &str, select: &Select) -> Result<Secret> {
+        let request = v1::GetRequest { stored: true, ..self.get_request(name, select) };
+        let mut grpc = self.grpc.clone();
+        let call = async { grpc.get(self.request(request)).await };
+        convert::secret(self.answer("get", call).await?)
+    }
+
     /// Reads many secrets at once. Each has an answer of its own, in the order
     /// of `wanted`.
     pub async fn get_all(&self, wanted: &[(&str, Select)]) -> Result<Vec<Result<Secret>>> {
@@ -155,6 +164,8 @@ impl Client {
             kind: strongroom_rpc::kind_to_wire(options.kind),
             scope: self.scope.clone(),
             expect: convert::put_expect(&options.expect),
+            metadata: options.metadata.as_ref().map(metadata_to_wire),
+            unchecked_reference: options.unchecked_reference,
         };
         let mut grpc = self.grpc.clone();
         let call = async { grpc.put(self.request(request)).await };
@@ -190,6 +201,22 @@ impl Client {
         convert::page(answer.versions, answer.next_page_token, |info| {
             convert::info(&info.version, info.kind, info.created)
         })
+    }
+
+    /// Changes a secret's description and tags, in one step, and returns what they
+    /// are now.
+    pub async fn describe(&self, name: &str, change: &MetadataChange) -> Result<Metadata> {
+        let request = v1::DescribeRequest {
+            name: name.to_owned(),
+            scope: self.scope.clone(),
+            replace: change.replace,
+            description: change.description.clone(),
+            remove: change.remove.iter().cloned().collect(),
+            tags: change.tags.clone().into_iter().collect(),
+        };
+        let mut grpc = self.grpc.clone();
+        let call = async { grpc.describe(self.request(request)).await };
+        convert::metadata(self.answer("describe", call).await?.metadata)
     }
 
     /// Hides a secret until it is restored or its recovery window ends.
@@ -284,7 +311,7 @@ impl Client {
 
     fn get_request(&self, name: &str, select: &Select) -> v1::GetRequest {
         let (version, scope) = (convert::version_text(select), self.scope.clone());
-        v1::GetRequest { name: name.to_owned(), version, scope }
+        v1::GetRequest { name: name.to_owned(), version, scope, stored: false }
     }
 
     /// A request that tells the sidecar the deadline.

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use strongroom_core::{
-    Capabilities, Error, Expect, Kind, Listing, Page, PageRequest, Result, Scope, Secret,
+    Capabilities, Error, Expect, Kind, Listing, Metadata, Page, PageRequest, Result, Scope, Secret,
     SecretBytes, Select, Version, VersionInfo,
 };
-use strongroom_rpc::{from_duration, from_timestamp, kind_from_wire, v1};
+use strongroom_rpc::{from_duration, from_timestamp, kind_from_wire, metadata_from_wire, v1};
 
 use crate::fault::nonsense;
 
@@ -106,8 +106,15 @@ pub(crate) fn listing(scope: &Scope, message: &v1::Listing) -> Result<Listing> {
         latest: answered(&message.version)?,
         kind: kind_from_wire(message.kind, Kind::Text)?,
         updated: from_timestamp(updated),
+        metadata: metadata(message.metadata.clone())?,
         deleted: message.deleted.map(from_timestamp),
     })
+}
+
+/// Metadata that the sidecar gave; none is none.
+pub(crate) fn metadata(message: Option<v1::Metadata>) -> Result<Metadata> {
+    let metadata = metadata_from_wire(message.unwrap_or_default());
+    metadata.map_err(|_| nonsense("metadata are malformed"))
 }
 
 pub(crate) fn capabilities(message: &v1::Capabilities) -> Capabilities {
@@ -123,6 +130,8 @@ pub(crate) fn capabilities(message: &v1::Capabilities) -> Capabilities {
         names: false,
         transfer: false,
         seal: message.seal,
+        metadata: message.metadata,
+        references: message.references,
         max_value_bytes: usize::try_from(message.max_value_bytes).unwrap_or(usize::MAX),
         max_file_bytes: message.max_file_bytes,
     }

@@ -11,7 +11,7 @@ use strongroom_core::{
     Error, Kind, PutOptions, Result, SecretBytes, Select, Timestamp, Version, VersionInfo,
 };
 use strongroom_rpc::v1::{download_response, upload_request};
-use strongroom_rpc::{CHUNK_BYTES, from_duration, missing_from_wire, v1};
+use strongroom_rpc::{CHUNK_BYTES, from_duration, metadata_to_wire, missing_from_wire, v1};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tonic::Request;
@@ -52,6 +52,8 @@ impl Client {
             kind: strongroom_rpc::kind_to_wire(options.kind),
             scope: self.scope.clone(),
             expect: convert::upload_expect(&options.expect),
+            metadata: options.metadata.as_ref().map(metadata_to_wire),
+            unchecked_reference: options.unchecked_reference,
         };
         // One chunk waits while the next one is read.
         let (sender, receiver) = mpsc::channel(1);

@@ -43,6 +43,8 @@ pub enum ChangeKind {
     Restored,
     /// Every version was removed for good.
     Purged,
+    /// Its description or tags were changed.
+    Described,
 }
 
 impl ChangeKind {
@@ -57,6 +59,7 @@ impl ChangeKind {
             Self::Deleted => "deleted",
             Self::Restored => "restored",
             Self::Purged => "purged",
+            Self::Described => "described",
         }
     }
 }
@@ -106,6 +109,7 @@ fn change(message: v1::WatchResponse) -> Result<Change> {
         Ok(v1::Change::Deleted) => ChangeKind::Deleted,
         Ok(v1::Change::Restored) => ChangeKind::Restored,
         Ok(v1::Change::Purged) => ChangeKind::Purged,
+        Ok(v1::Change::Described) => ChangeKind::Described,
         Ok(v1::Change::Unspecified) | Err(_) => {
             return Err(nonsense("a change is of no known kind"));
         }

@@ -4,6 +4,7 @@
 
 mod batch;
 mod files;
+mod metadata;
 mod render;
 #[cfg(test)]
 mod tests;

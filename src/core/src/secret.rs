@@ -10,12 +10,13 @@ use strongroom_guard::SecretBytes;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::metadata::Metadata;
 use crate::name::SecretName;
 use crate::wrapper::MissingWrap;
 
 /// What a secret's bytes are. The number is part of the record format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Kind {
@@ -24,17 +25,36 @@ pub enum Kind {
     Text = 1,
     /// The bytes of a file.
     File = 2,
+    /// An SSH private key, perhaps with its public key.
+    SshKey = 3,
+    /// A user and a password.
+    Login = 4,
+    /// A certificate, perhaps with its chain, and its private key.
+    Certificate = 5,
+    /// The address of a value that exists in an external store.
+    Reference = 6,
 }
 
 impl Kind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Text, Self::File, Self::SshKey, Self::Login, Self::Certificate, Self::Reference];
+
     /// The kind with this number in a record.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(Self::Text),
-            2 => Some(Self::File),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+
+    /// The kind with this number in bytes that are whole: one that is not known
+    /// was written by a later release, and is `Unsupported`.
+    pub(crate) fn of_number(number: u8) -> Result<Self> {
+        Self::from_number(number).ok_or_else(|| {
+            Error::unsupported(format!(
+                "the secret is of kind {number}, which this build does not know: use a newer \
+                 release"
+            ))
+        })
     }
 
     /// The stable name, as it is shown and sent to a KMS.
@@ -43,6 +63,10 @@ impl Kind {
         match self {
             Self::Text => "text",
             Self::File => "file",
+            Self::SshKey => "ssh-key",
+            Self::Login => "login",
+            Self::Certificate => "certificate",
+            Self::Reference => "reference",
         }
     }
 }
@@ -152,6 +176,8 @@ pub struct Listing {
     pub kind: Kind,
     /// When the latest version was written.
     pub updated: Timestamp,
+    /// Its description and tags.
+    pub metadata: Metadata,
     /// Since when the secret is deleted, if it is and can be restored.
     pub deleted: Option<Timestamp>,
 }

@@ -10,6 +10,7 @@ use strongroom_guard::SecretBytes;
 use crate::context::CallerContext;
 use crate::error::{Error, Result};
 use crate::file::{FileReader, FileSource, read_whole};
+use crate::metadata::{Metadata, MetadataChange};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Kind, Listing, Secret, Version, VersionInfo};
 use crate::transfer::Transfer;
@@ -39,6 +40,10 @@ pub struct Capabilities {
     pub seal: bool,
     /// Secrets move in and out with every version: there is a `transfer`.
     pub transfer: bool,
+    /// Secrets have descriptions and tags, which `put` and `change_metadata` set.
+    pub metadata: bool,
+    /// References are followed: see [`reference`](crate::reference).
+    pub references: bool,
     /// The longest value, in bytes.
     pub max_value_bytes: usize,
     /// The longest file, in bytes: what `put_file` takes and `get_file` gives.
@@ -64,6 +69,11 @@ pub struct PutOptions {
     pub kind: Kind,
     /// What must be true for the put to happen.
     pub expect: Expect,
+    /// The secret's metadata from now on; `None` leaves what is there.
+    pub metadata: Option<Metadata>,
+    /// Whether a reference is stored though nobody has looked whether there is
+    /// what it leads to.
+    pub unchecked_reference: bool,
 }
 
 /// Which version to read.
@@ -125,6 +135,13 @@ pub struct Page<T> {
 ///   that does not exist returns `NotFound`.
 /// - `names` gives every name within a scope and the scopes below it, each once:
 ///   live, deleted, or handed over to another store.
+/// - A value of a kind with a structure is what [`kinds`](crate::kinds) says, or
+///   `put` returns `InvalidName`.
+/// - Metadata belong to the secret, not to a version: they stay with new versions,
+///   deletion and restoring, and go with a purge. `list` gives them. They are
+///   authenticated when the latest version is read, and before anything is
+///   written that keeps them. `change_metadata` of a secret that does not exist, or
+///   is deleted, returns `NotFound`; of two at once, each has its effect.
 /// - `seal` encrypts a value for a caller who keeps the bytes himself; the store
 ///   keeps nothing of it. `open` gives it back under the same context, and is
 ///   `Tampered` under any other and for altered bytes. Sealed bytes never pass
@@ -171,6 +188,12 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     /// Reads a version of `name`.
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret>;
 
+    /// What is stored itself: of a reference, the reference. The default is for
+    /// stores that follow none.
+    async fn get_stored(&self, name: &SecretName, select: &Select) -> Result<Secret> {
+        self.get(name, select).await
+    }
+
     /// Writes a new version of `name` from `source`. The default holds it in
     /// memory, up to `max_value_bytes`.
     async fn put_file(
@@ -208,6 +231,16 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
         let _ = (scope, page);
         let cannot = Error::unsupported("this store cannot tell all its names");
         Err(cannot.during("list names").in_store(self.describe()))
+    }
+
+    /// Changes the metadata of `name`, and returns what they are now.
+    async fn change_metadata(
+        &self,
+        name: &SecretName,
+        change: &MetadataChange,
+    ) -> Result<Metadata> {
+        let _ = change;
+        Err(unsupported(self.describe(), "describe", name))
     }
 
     /// Hides `name` until it is restored or its recovery window ends.

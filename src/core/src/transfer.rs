@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::file::{FileReader, FileSource};
+use crate::metadata::Metadata;
 use crate::name::SecretName;
 use crate::record::Revision;
 use crate::secret::{Version, VersionInfo};
@@ -77,6 +78,8 @@ pub enum Standing {
         latest: Version,
         /// Set if it is deleted and can be restored.
         deleted: Option<Deleted>,
+        /// What is told about it.
+        metadata: Metadata,
     },
     /// Another store's secret is being brought here. It is read and written
     /// there, until it was handed over.
@@ -92,6 +95,8 @@ pub enum Standing {
         latest: Version,
         /// Set if it was deleted then.
         deleted: Option<Deleted>,
+        /// What was told about it then.
+        metadata: Metadata,
         /// Whether its versions are still here, unread by anybody.
         has_versions: bool,
     },
@@ -154,6 +159,7 @@ pub trait Transfer: Send + Sync {
         name: &SecretName,
         latest: &Version,
         deleted: Option<Deleted>,
+        metadata: &Metadata,
     ) -> Result<()>;
 
     /// Removes what was staged, and the reservation.

@@ -1,8 +1,8 @@
-//! Times, durations and kinds, between the engine's types and the wire's.
+//! Times, durations, kinds and metadata, between the engine's types and the wire's.
 
 use std::time::Duration;
 
-use strongroom_core::{Error, Kind, Result, Timestamp};
+use strongroom_core::{Error, Kind, Metadata, Result, Timestamp};
 
 use crate::v1;
 
@@ -37,10 +37,8 @@ pub fn from_duration(duration: prost_types::Duration) -> Duration {
 /// A kind on the wire.
 #[must_use]
 pub fn kind_to_wire(kind: Kind) -> i32 {
-    match kind {
-        Kind::File => v1::Kind::File.into(),
-        _ => v1::Kind::Text.into(),
-    }
+    // The numbers are those of the record format, in both; a test compares them.
+    i32::from(kind as u8)
 }
 
 /// A kind from the wire; unspecified is `default`.
@@ -52,8 +50,27 @@ pub fn kind_from_wire(kind: i32, default: Kind) -> Result<Kind> {
         Ok(v1::Kind::Unspecified) => Ok(default),
         Ok(v1::Kind::Text) => Ok(Kind::Text),
         Ok(v1::Kind::File) => Ok(Kind::File),
+        Ok(v1::Kind::SshKey) => Ok(Kind::SshKey),
+        Ok(v1::Kind::Login) => Ok(Kind::Login),
+        Ok(v1::Kind::Certificate) => Ok(Kind::Certificate),
+        Ok(v1::Kind::Reference) => Ok(Kind::Reference),
         Err(_) => Err(Error::unsupported(format!("there is no kind number {kind}"))),
     }
+}
+
+/// Metadata on the wire.
+#[must_use]
+pub fn metadata_to_wire(metadata: &Metadata) -> v1::Metadata {
+    let tags = metadata.tags().clone().into_iter().collect();
+    v1::Metadata { description: metadata.description().to_owned(), tags }
+}
+
+/// Metadata from the wire.
+///
+/// # Errors
+/// As [`Metadata::new`].
+pub fn metadata_from_wire(metadata: v1::Metadata) -> Result<Metadata> {
+    Metadata::new(metadata.description, metadata.tags.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -82,7 +99,7 @@ mod tests {
 
     #[test]
     fn kinds_come_back_and_unknown_ones_are_refused() {
-        for kind in [Kind::Text, Kind::File] {
+        for kind in Kind::ALL {
             assert_eq!(kind_from_wire(kind_to_wire(kind), Kind::Text).ok(), Some(kind));
         }
         assert_eq!(kind_from_wire(0, Kind::File).ok(), Some(Kind::File));

@@ -11,7 +11,8 @@ mod upkeep;
 mod values;
 
 pub use convert::{
-    duration, from_duration, from_timestamp, kind_from_wire, kind_to_wire, timestamp,
+    duration, from_duration, from_timestamp, kind_from_wire, kind_to_wire, metadata_from_wire,
+    metadata_to_wire, timestamp,
 };
 pub use peer::Peer;
 pub use status::{DOMAIN, code_of, error_of, from_wire, reason_of, status_of, to_wire};

@@ -23,7 +23,7 @@ macro_rules! redacted {
 
 redacted! {
     GetResponse { version, kind, created, age, stale }
-    PutRequest { name, scope, kind, expect }
+    PutRequest { name, scope, kind, expect, metadata, unchecked_reference }
     SealRequest { name, scope, context }
     OpenResponse {}
     RenderRequest { scope }

@@ -18,7 +18,7 @@ use tonic::Code;
 use crate::usage::Refusal;
 
 /// The methods, as metrics name them; the last stands for every other path.
-pub(crate) const METHODS: [&str; 24] = [
+pub(crate) const METHODS: [&str; 25] = [
     "Get",
     "BatchGet",
     "Put",
@@ -40,6 +40,7 @@ pub(crate) const METHODS: [&str; 24] = [
     "Reencrypt",
     "ReportKeys",
     "DestroyKeyVersion",
+    "Describe",
     "Health",
     "Reflection",
     "other",

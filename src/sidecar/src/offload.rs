@@ -8,9 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use strongroom::cache::Spawn;
 use strongroom::{
-    CallerContext, Capabilities, Error, FileReader, FileSource, Listing, Page, PageRequest,
-    PutOptions, Result, Scope, Secret, SecretBytes, SecretName, SecretStore, Select, Transfer,
-    Upkeep, Version, VersionInfo,
+    CallerContext, Capabilities, Error, FileReader, FileSource, Listing, Metadata, MetadataChange,
+    Page, PageRequest, PutOptions, Result, Scope, Secret, SecretBytes, SecretName, SecretStore,
+    Select, Transfer, Upkeep, Version, VersionInfo,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -109,6 +109,11 @@ impl SecretStore for Offload {
         self.run(|store| async move { store.get(&name, &select).await }.boxed()).await
     }
 
+    async fn get_stored(&self, name: &SecretName, select: &Select) -> Result<Secret> {
+        let (name, select) = (name.clone(), select.clone());
+        self.run(|store| async move { store.get_stored(&name, &select).await }.boxed()).await
+    }
+
     async fn put_file(
         &self,
         name: &SecretName,
@@ -145,6 +150,14 @@ impl SecretStore for Offload {
     async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
         let (scope, page) = (scope.cloned(), page.clone());
         self.run(|store| async move { store.names(scope.as_ref(), &page).await }.boxed()).await
+    }
+
+    async fn change_metadata(
+        &self,
+        name: &SecretName,
+        change: &MetadataChange,
+    ) -> Result<Metadata> {
+        self.inner.change_metadata(name, change).await
     }
 
     async fn delete(&self, name: &SecretName) -> Result<()> {

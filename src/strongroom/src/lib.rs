@@ -68,6 +68,8 @@ mod keks;
 mod live;
 #[cfg(feature = "local")]
 mod open;
+#[cfg(feature = "local")]
+mod references;
 
 pub use config::Config;
 pub use home::Home;

@@ -88,7 +88,7 @@ impl Live {
     ) -> Result<Self> {
         let store = Arc::new(backend.store(&config).await?);
         let audit = config.open_audit(&store)?;
-        let below = (executor.below_cache)(store);
+        let below = (executor.below_cache)(config.referencing(store)?);
         let cache = match kept {
             Some(cache) => Some(cache),
             None => config.cached(Arc::clone(&below), Arc::clone(&executor.spawn))?,

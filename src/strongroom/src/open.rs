@@ -74,6 +74,13 @@ impl Config {
         self.engine(store)
     }
 
+    /// The same, with references as they are stored.
+    pub(crate) async fn open_alone(&self, options: OpenOptions) -> Result<Engine> {
+        let store = Arc::new(self.open_store(options).await?);
+        let audit = self.open_audit(&store)?;
+        self.engine_on(store, audit)
+    }
+
     /// The store alone, without names and audit log: for a program that builds
     /// its own [`Engine`], or has to look at a log that does not open.
     pub async fn open_store(&self, options: OpenOptions) -> Result<EnvelopeStore> {
@@ -138,6 +145,7 @@ impl Config {
     /// `store` with names and the audit log.
     fn engine(&self, store: Arc<EnvelopeStore>) -> Result<Engine> {
         let audit = self.open_audit(&store)?;
+        let store = self.referencing(store)?;
         let store: Arc<dyn SecretStore> =
             match self.cached(store.clone(), Arc::new(ThreadSpawn::new()))? {
                 Some(cache) => cache,
@@ -232,7 +240,7 @@ impl Config {
 
 /// The path without links and `..`, as far as it exists; `..` in the rest is
 /// taken by its letters.
-fn real(path: &Path) -> Result<PathBuf> {
+pub(crate) fn real(path: &Path) -> Result<PathBuf> {
     let unusable = |e: io::Error| {
         Error::configuration(format!("{} is not a usable path: {e}", path.display())).with_source(e)
     };

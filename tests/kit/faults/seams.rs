@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use strongroom_core::wrapper::DEK_BYTES;
 use strongroom_core::{
     Batch, CallerContext, Capabilities, Dek, EncryptionContext, FileReader, FileSource, KeyWrapper,
-    Listing, Page, PageLimit, PageRequest, PutOptions, RecordPage, RecordStore, Result, Scope,
-    Secret, SecretBytes, SecretName, SecretStore, Select, Snapshot, Stored, Transfer, Upkeep,
-    Version, VersionInfo, WrappedDek,
+    Listing, Metadata, MetadataChange, Page, PageLimit, PageRequest, PutOptions, RecordPage,
+    RecordStore, Result, Scope, Secret, SecretBytes, SecretName, SecretStore, Select, Snapshot,
+    Stored, Transfer, Upkeep, Version, VersionInfo, WrappedDek,
 };
 
 use super::{Faults, Spoil, spoil_bytes};
@@ -209,6 +209,10 @@ impl SecretStore for FaultyStore {
         self.faults.around("get", self.inner.get(name, select), spoil).await
     }
 
+    async fn get_stored(&self, name: &SecretName, select: &Select) -> Result<Secret> {
+        self.faults.around("get_stored", self.inner.get_stored(name, select), |_, _, _| {}).await
+    }
+
     async fn put_file(
         &self,
         name: &SecretName,
@@ -239,6 +243,15 @@ impl SecretStore for FaultyStore {
 
     async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
         self.faults.around("names", self.inner.names(scope, page), |_, _, _| {}).await
+    }
+
+    async fn change_metadata(
+        &self,
+        name: &SecretName,
+        change: &MetadataChange,
+    ) -> Result<Metadata> {
+        let call = self.inner.change_metadata(name, change);
+        self.faults.around("change_metadata", call, |_, _, _| {}).await
     }
 
     async fn delete(&self, name: &SecretName) -> Result<()> {

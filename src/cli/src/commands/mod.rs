@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod completions;
 mod delete;
+mod describe;
 mod get;
 mod import;
 mod init;
@@ -14,6 +15,7 @@ mod man;
 mod migrate;
 mod open;
 mod outcome;
+mod parts;
 mod purge;
 mod put;
 mod quickstart;
@@ -42,6 +44,7 @@ pub(crate) enum Command {
     Get(get::Args),
     List(list::Args),
     Versions(versions::Args),
+    Describe(describe::Args),
     Delete(delete::Args),
     Restore(restore::Args),
     Purge(purge::Args),
@@ -77,6 +80,7 @@ impl Command {
             Self::Get(args) => args.run(context),
             Self::List(args) => args.run(context),
             Self::Versions(args) => args.run(context),
+            Self::Describe(args) => args.run(context),
             Self::Delete(args) => args.run(context),
             Self::Restore(args) => args.run(context),
             Self::Purge(args) => args.run(context),

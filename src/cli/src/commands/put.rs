@@ -7,6 +7,8 @@ use clap::ValueEnum;
 use serde_json::json;
 use strongroom::{Expect, Kind, PutOptions, Version};
 
+use super::describe::About;
+use super::parts::{self, Parts};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::output::{BOLD, time, visible};
@@ -18,12 +20,21 @@ use crate::transfer::Input;
 /// The value comes from stdin, byte for byte, or from --file, and may be of any
 /// length; on a terminal you are asked for it. It is never an argument: those are
 /// visible to every process and stay in the shell's history.
+///
+/// A login is a user and a password: with --user the value is the password. A
+/// certificate is its chain and its private key, as two files or as one. With
+/// --reference nothing is stored but where the value is, in an external store of
+/// the configuration ([[store.references]]).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   printf s3cret | strongroom put account.db
   strongroom put account.tls-key --file server.key
-  strongroom put account.db --if-version 3")]
+  strongroom put account.db --if-version 3
+  printf s3cret | strongroom put account.app --user shop --tag env=prod
+  strongroom put account.tls --cert server.pem --key server.key
+  strongroom put account.deploy --kind ssh-key --file id_ed25519
+  strongroom put account.shared --reference other://account.db#password")]
 pub(crate) struct Args {
     /// account.NAME, org.NAME, or NAME for a project
     name: String,
@@ -33,6 +44,10 @@ pub(crate) struct Args {
     /// What the bytes are [default: file with --file, otherwise text]
     #[arg(long, value_enum)]
     kind: Option<KindArg>,
+    #[command(flatten)]
+    parts: Parts,
+    #[command(flatten)]
+    about: About,
     /// Only if there is no such secret
     #[arg(long, conflicts_with = "if_version")]
     if_absent: bool,
@@ -44,10 +59,25 @@ pub(crate) struct Args {
     value: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum KindArg {
     Text,
     File,
+    SshKey,
+    Login,
+    Certificate,
+}
+
+impl From<KindArg> for Kind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Text => Self::Text,
+            KindArg::File => Self::File,
+            KindArg::SshKey => Self::SshKey,
+            KindArg::Login => Self::Login,
+            KindArg::Certificate => Self::Certificate,
+        }
+    }
 }
 
 impl Args {
@@ -64,7 +94,10 @@ impl Args {
         // Before anybody is asked for a value, and before the store is open.
         let name = session.resolve("put", &self.name)?;
         let options = self.options()?;
-        let info = if self.file.is_none() && io::stdin().is_terminal() {
+        let what = parts::What { name: &name, kind: options.kind, file: self.file.as_deref() };
+        let info = if let Some(value) = self.parts.value(&what, context)? {
+            session.put(&self.name, &value, &options)?
+        } else if self.file.is_none() && io::stdin().is_terminal() {
             let value = terminal::ask_twice(&format!("Value of {name}: "))?;
             if value.is_empty() {
                 return Err(Failure::Usage("nothing was typed".to_owned()));
@@ -98,16 +131,27 @@ impl Args {
     }
 
     fn options(&self) -> Result<PutOptions> {
-        let kind = match (self.kind, &self.file) {
-            (Some(KindArg::File), _) | (None, Some(_)) => Kind::File,
-            _ => Kind::Text,
+        let given = self.kind.map(Kind::from);
+        let kind = match (self.parts.kind(), given) {
+            (Some(implied), Some(given)) if implied != given => {
+                return Err(Failure::Usage(format!(
+                    "--kind {} has no use for what makes a {}",
+                    given.as_str(),
+                    implied.as_str()
+                )));
+            }
+            (implied, given) => {
+                let default = if self.file.is_some() { Kind::File } else { Kind::Text };
+                implied.or(given).unwrap_or(default)
+            }
         };
         let expect = match &self.if_version {
             Some(version) => Expect::Latest(Version::new(version.as_str())?),
             None if self.if_absent => Expect::Absent,
             None => Expect::Any,
         };
-        Ok(PutOptions { kind, expect })
+        let metadata = self.about.metadata()?;
+        Ok(PutOptions { kind, expect, metadata, unchecked_reference: self.parts.unchecked })
     }
 
     fn input(&self, context: &Context) -> Result<Input> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use strongroom_client::{Change, ChangeKind};
 use strongroom_core::upkeep::{Reencrypt, Selection};
 use strongroom_core::{
-    ErrorKind, Expect, Kind, PageRequest, Progress, PutOptions, Scope, SecretBytes, SecretName,
-    Select, Suite, Timestamp, Version,
+    ErrorKind, Expect, Kind, MetadataChange, PageRequest, Progress, PutOptions, Scope, SecretBytes,
+    SecretName, Select, Suite, Timestamp, Version,
 };
 
 use crate::connected;
@@ -65,10 +65,25 @@ async fn pages_are_asked_for_and_belong_to_their_scope() {
     let first = client.list(&scope, false, &PageRequest::first(5)).await.expect("listed");
     assert_eq!(first.items[0].name.to_string(), "account.of-5");
     assert_eq!((first.items[0].kind, first.items[0].latest.as_str()), (Kind::File, "7"));
+    let metadata = &first.items[0].metadata;
+    assert_eq!((metadata.description(), metadata.tags()["env"].as_str()), ("of a test", "test"));
     let request = PageRequest { after: first.next, limit: 5 };
     assert_eq!(client.list(&scope, false, &request).await.expect("listed").next, None);
     let error = client.list(&scope, true, &PageRequest::first(5)).await.expect_err("an org's");
     assert_eq!(error.kind(), ErrorKind::Internal, "an account has no org");
+}
+
+#[tokio::test]
+async fn metadata_are_changed_as_the_caller_says() {
+    let (_dir, _server, client) = connected().await;
+    let change = MetadataChange {
+        replace: true,
+        description: Some("new".to_owned()),
+        remove: ["a".to_owned(), "b".to_owned()].into(),
+        tags: [("c".to_owned(), "d".to_owned())].into(),
+    };
+    let now = client.describe("account.db", &change).await.expect("described");
+    assert_eq!((now.description(), now.tags()), ("account.db true new a,b", &change.tags));
 }
 
 #[tokio::test]

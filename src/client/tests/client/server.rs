@@ -278,13 +278,40 @@ impl Strongroom for Fake {
         } else {
             format!("account.of-{}", request.page_size)
         };
-        let secret =
-            v1::Listing { name, version: "7".into(), kind: 2, updated: Some(now()), deleted: None };
+        let metadata = v1::Metadata {
+            description: "of a test".into(),
+            tags: [("env".to_owned(), "test".to_owned())].into(),
+        };
+        let secret = v1::Listing {
+            name,
+            version: "7".into(),
+            kind: 2,
+            updated: Some(now()),
+            deleted: None,
+            metadata: Some(metadata),
+        };
         Ok(Response::new(v1::ListResponse { secrets: vec![secret], next_page_token }))
     }
 
     async fn versions(&self, _: Request<v1::VersionsRequest>) -> Answer<v1::VersionsResponse> {
         Err(Status::unimplemented(""))
+    }
+
+    /// Gives back what it is told, with the number of tags that go.
+    async fn describe(
+        &self,
+        request: Request<v1::DescribeRequest>,
+    ) -> Answer<v1::DescribeResponse> {
+        let request = request.into_inner();
+        let description = format!(
+            "{} {} {} {}",
+            request.name,
+            request.replace,
+            request.description.unwrap_or_default(),
+            request.remove.join(",")
+        );
+        let metadata = Some(v1::Metadata { description, tags: request.tags });
+        Ok(Response::new(v1::DescribeResponse { metadata }))
     }
 
     async fn delete(&self, _: Request<v1::DeleteRequest>) -> Answer<v1::DeleteResponse> {

@@ -45,6 +45,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::context::CallerContext;
 use crate::error::{ErrorKind, Result};
 use crate::file::{FileReader, FileSource};
+use crate::metadata::{Metadata, MetadataChange};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
 use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
@@ -173,6 +174,11 @@ impl SecretStore for CachedStore {
         self.core.get(name, select).await
     }
 
+    /// Past the cache, which has what references lead to.
+    async fn get_stored(&self, name: &SecretName, select: &Select) -> Result<Secret> {
+        self.core.inner.get_stored(name, select).await
+    }
+
     async fn put_file(
         &self,
         name: &SecretName,
@@ -212,6 +218,14 @@ impl SecretStore for CachedStore {
 
     async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
         self.core.inner.names(scope, page).await
+    }
+
+    async fn change_metadata(
+        &self,
+        name: &SecretName,
+        change: &MetadataChange,
+    ) -> Result<Metadata> {
+        self.core.inner.change_metadata(name, change).await
     }
 
     async fn delete(&self, name: &SecretName) -> Result<()> {

@@ -106,8 +106,8 @@ pub(super) fn listing(
         State::Deleted { since, .. } => Some(since),
         _ => None,
     };
-    let (kind, updated) = (head.kind, head.updated);
-    let listing = Listing { name, latest: version(head.latest)?, kind, updated, deleted };
+    let (kind, updated, metadata) = (head.kind, head.updated, head.metadata.clone());
+    let listing = Listing { name, latest: version(head.latest)?, kind, updated, metadata, deleted };
     Ok(Some((listing, head)))
 }
 

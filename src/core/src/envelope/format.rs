@@ -146,7 +146,8 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Reads a record. Bytes that are damaged or truncated are `Tampered`; a
-    /// whole record of a later format is `Unsupported`.
+    /// whole record of a later format, or of a kind that is not known, is
+    /// `Unsupported`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let mut frame = Reader(bytes);
         let magic = frame.array::<2>()?;
@@ -173,7 +174,7 @@ impl<'a> Record<'a> {
         let [suite, kind] = *fields.array::<2>()?;
         let created = Timestamp(u64::from_le_bytes(*fields.array::<8>()?));
         let suite = Suite::from_number(suite).ok_or_else(damaged)?;
-        let kind = Kind::from_number(kind).ok_or_else(damaged)?;
+        let kind = Kind::of_number(kind)?;
         let [count] = *fields.array::<1>()?;
         let wraps = fields.0;
         for _ in 0..count {

@@ -26,6 +26,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::context::{CallerContext, EncryptionContext};
 use crate::error::{Error, Result};
 use crate::file::{FileReader, FileSource};
+use crate::metadata::{Metadata, MetadataChange};
 use crate::name::{Scope, SecretName};
 use crate::record::{RecordStore, Revision};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
@@ -246,6 +247,8 @@ impl SecretStore for EnvelopeStore {
             names: true,
             seal: true,
             transfer: true,
+            metadata: true,
+            references: false,
             max_value_bytes: self.options.max_value_bytes.min(room),
             max_file_bytes: self.options.max_file_bytes,
         }
@@ -298,6 +301,14 @@ impl SecretStore for EnvelopeStore {
     async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
         let found = self.list_names(scope, page).await;
         found.map_err(|error| error.during("list names").in_store(&self.description))
+    }
+
+    async fn change_metadata(
+        &self,
+        name: &SecretName,
+        change: &MetadataChange,
+    ) -> Result<Metadata> {
+        self.redescribe(name, change).await.map_err(self.place("describe", name))
     }
 
     async fn delete(&self, name: &SecretName) -> Result<()> {

@@ -2,6 +2,7 @@
 //! against provider.
 
 mod files;
+mod heads;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

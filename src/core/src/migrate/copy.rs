@@ -4,6 +4,7 @@
 use super::compare::are_equal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{FileInfo, FileReader};
+use crate::metadata::Metadata;
 use crate::name::SecretName;
 use crate::record::Revision;
 use crate::secret::{Version, VersionInfo};
@@ -40,7 +41,8 @@ impl Side<'_> {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let owned = |latest| Standing::Owned { mark: Revision(0), latest, deleted: None };
+        let metadata = Metadata::default();
+        let owned = |latest| Standing::Owned { mark: Revision(0), latest, deleted: None, metadata };
         Ok(newest.map_or(Standing::Absent, owned))
     }
 
@@ -176,7 +178,7 @@ impl Route<'_> {
                 None => Expect::Absent,
                 Some(latest) => Expect::Latest(latest),
             };
-            let options = PutOptions { kind: planned.source.kind, expect };
+            let options = PutOptions { kind: planned.source.kind, expect, ..PutOptions::default() };
             let mut reader = self.source.read(name, &planned.source.version).await?;
             self.check_fits(reader.info())?;
             let put = self.target.0.put_file(name, &mut reader, &options).await?;

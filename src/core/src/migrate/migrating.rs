@@ -16,6 +16,7 @@ use super::journal::{Journal, Recorder};
 use crate::context::CallerContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{FileReader, FileSource};
+use crate::metadata::{Metadata, MetadataChange};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
 use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
@@ -182,6 +183,8 @@ impl SecretStore for Migrating {
             names: a.names && b.names,
             seal: a.seal && b.seal,
             transfer: false,
+            metadata: a.metadata && b.metadata,
+            references: a.references && b.references,
             max_value_bytes: a.max_value_bytes.min(b.max_value_bytes),
             max_file_bytes: a.max_file_bytes.min(b.max_file_bytes),
         }
@@ -282,6 +285,14 @@ impl SecretStore for Migrating {
             }
         }
         Ok(Page { items, next: found.next.map(|next| format!("t{next}")) })
+    }
+
+    async fn change_metadata(
+        &self,
+        name: &SecretName,
+        change: &MetadataChange,
+    ) -> Result<Metadata> {
+        self.change("describe", name, |at| at.change_metadata(name, change), |_| None).await
     }
 
     async fn delete(&self, name: &SecretName) -> Result<()> {

@@ -6,6 +6,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::copy::{Planned, Route};
 use super::{HAND_OVER, Migrate, Migrated, Migrating, RECEIVE};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::Metadata;
 use crate::name::{Scope, SecretName};
 use crate::record::Revision;
 use crate::secret::Version;
@@ -156,13 +157,13 @@ impl Migrating {
                         "it was moved to {to} before: migrate it from there"
                     )));
                 }
-                Standing::Moved { latest, deleted, has_versions, .. } => {
+                Standing::Moved { latest, deleted, metadata, has_versions, .. } => {
                     let is_locked = others_wait.is_some();
-                    let gone = Gone { latest, deleted, has_versions };
+                    let gone = Gone { latest, deleted, metadata, has_versions };
                     return self.finish(name, what, &gone, is_locked).await;
                 }
-                Standing::Owned { mark, deleted, .. } => {
-                    let owned = Owned { mark, deleted };
+                Standing::Owned { mark, deleted, metadata, .. } => {
+                    let owned = Owned { mark, deleted, metadata };
                     let is_locked = others_wait.is_some();
                     if let Some(done) = self.move_owned(name, what, &owned, is_locked).await? {
                         return Ok(done);
@@ -309,7 +310,7 @@ impl Migrating {
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(false),
             switched => switched?,
         }
-        self.publish(name, latest, owned.deleted).await?;
+        self.publish(name, latest, owned.deleted, &owned.metadata).await?;
         Ok(true)
     }
 
@@ -319,10 +320,11 @@ impl Migrating {
         name: &SecretName,
         latest: &Version,
         deleted: Option<Deleted>,
+        metadata: &Metadata,
     ) -> Result<()> {
         self.target_log.intend(RECEIVE, name).await?;
         let published = match self.target.transfer() {
-            Some(target) => target.publish(name, latest, deleted).await,
+            Some(target) => target.publish(name, latest, deleted, metadata).await,
             None => Ok(()),
         };
         self.target_log.done(RECEIVE, name, published, Some(latest)).await
@@ -341,7 +343,8 @@ impl Migrating {
             return Ok(false);
         }
         if let Standing::Incoming { .. } = target.standing(name).await? {
-            self.publish(name, latest, None).await?;
+            // Such a source has no metadata that we could ask for.
+            self.publish(name, latest, None, &Metadata::default()).await?;
         }
         self.source_log.intend(HAND_OVER, name).await?;
         let removed = if source.0.capabilities().purge {
@@ -380,7 +383,7 @@ impl Migrating {
             self.source_log.done(HAND_OVER, name, Ok(()), None).await?;
             let _switching = self.lock_if(!is_locked, name).await;
             route.stage(name, &plan).await?;
-            self.publish(name, &gone.latest, gone.deleted).await?;
+            self.publish(name, &gone.latest, gone.deleted, &gone.metadata).await?;
             done.moved = true;
             done.versions = plan.len() as u64;
         }
@@ -425,12 +428,14 @@ impl Migrating {
 struct Owned {
     mark: Revision,
     deleted: Option<Deleted>,
+    metadata: Metadata,
 }
 
 /// A secret that the source handed over, as it was then.
 struct Gone {
     latest: Version,
     deleted: Option<Deleted>,
+    metadata: Metadata,
     has_versions: bool,
 }
 

@@ -14,7 +14,8 @@ use strongroom::config::Verb;
 use strongroom::{Error, FileReader, FileSource, Kind, PutOptions, Result};
 use strongroom_rpc::v1::{download_response, upload_request, upload_start};
 use strongroom_rpc::{
-    duration, error_of, kind_from_wire, kind_to_wire, missing_to_wire, status_of, timestamp, v1,
+    duration, error_of, kind_from_wire, kind_to_wire, metadata_from_wire, missing_to_wire,
+    status_of, timestamp, v1,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -55,6 +56,8 @@ impl Service {
         let options = PutOptions {
             kind: kind_from_wire(start.kind, Kind::File).map_err(status)?,
             expect: expect(absent, version).map_err(status)?,
+            metadata: start.metadata.map(metadata_from_wire).transpose().map_err(status)?,
+            unchecked_reference: start.unchecked_reference,
         };
         let (taken, (wanted, gone)) = (Arc::<AtomicU64>::default(), oneshot::channel());
         let (rest, counts) = (Bytes::new(), Arc::clone(&taken));

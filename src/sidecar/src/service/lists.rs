@@ -2,7 +2,7 @@
 
 use strongroom::config::Verb;
 use strongroom::{PageRequest, Result};
-use strongroom_rpc::{kind_to_wire, timestamp, v1};
+use strongroom_rpc::{kind_to_wire, metadata_to_wire, timestamp, v1};
 
 use super::Service;
 
@@ -28,6 +28,7 @@ impl Service {
             kind: kind_to_wire(item.kind),
             updated: Some(timestamp(item.updated)),
             deleted: item.deleted.map(timestamp),
+            metadata: (!item.metadata.is_empty()).then(|| metadata_to_wire(&item.metadata)),
         });
         Ok(v1::ListResponse {
             secrets: secrets.collect(),

@@ -176,6 +176,14 @@ impl Strongroom for Service {
         answer(self.list_versions(request.into_inner()).await)
     }
 
+    async fn describe(
+        &self,
+        mut request: Request<v1::DescribeRequest>,
+    ) -> Answer<v1::DescribeResponse> {
+        let counted = counted(&mut request);
+        answer(self.redescribe(counted, request.into_inner()).await)
+    }
+
     async fn delete(&self, mut request: Request<v1::DeleteRequest>) -> Answer<v1::DeleteResponse> {
         let counted = counted(&mut request);
         answer(self.hide(counted, request.into_inner()).await)

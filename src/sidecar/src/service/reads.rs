@@ -15,6 +15,11 @@ impl Service {
         let verb = Verb::Get;
         let (engine, name) = Self::admit(&session, verb, &request.scope, &request.name).await?;
         let select = select(&request.version).map_err(|e| e.during(verb.as_str()))?;
+        if request.stored {
+            let read = async move { engine.get_stored(&name, &select).await };
+            let read = crate::offload::joined(self.shared.backend.spawn(read).await);
+            return read.map(response);
+        }
         let read = async move { engine.get(&name, &select).await };
         self.look_up(&session, read).await.map(response)
     }
@@ -64,6 +69,10 @@ impl Service {
         one: &v1::GetRequest,
     ) -> Result<()> {
         let operation = Verb::Get.as_str();
+        if one.stored {
+            let what = "a batch gives what references lead to: ask for what is stored with Get";
+            return Err(Error::unsupported(what).during(operation));
+        }
         if groups.last().is_none_or(|group| group.scope != scope) {
             let engine = session.engine_at(scope).map_err(|e| e.during(operation))?;
             let scope = scope.to_owned();

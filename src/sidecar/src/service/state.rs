@@ -68,6 +68,8 @@ impl Service {
                 purge: can.purge,
                 list: can.list,
                 seal: can.seal,
+                metadata: can.metadata,
+                references: can.references,
                 max_value_bytes: can.max_value_bytes as u64,
                 max_file_bytes: can.max_file_bytes,
             }),

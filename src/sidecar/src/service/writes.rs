@@ -1,9 +1,12 @@
-//! `Put`, `Delete`, `Restore` and `Purge`.
+//! `Put`, `Describe`, `Delete`, `Restore` and `Purge`.
 
 use strongroom::config::Verb;
-use strongroom::{Kind, PutOptions, Result, SecretBytes};
+use strongroom::{Kind, MetadataChange, PutOptions, Result, SecretBytes};
 use strongroom_rpc::v1::put_request;
-use strongroom_rpc::{kind_from_wire, kind_to_wire, missing_to_wire, timestamp, v1};
+use strongroom_rpc::{
+    kind_from_wire, kind_to_wire, metadata_from_wire, metadata_to_wire, missing_to_wire, timestamp,
+    v1,
+};
 
 use super::{Counted, Service, expect};
 
@@ -13,7 +16,8 @@ impl Service {
         counted: Counted,
         request: v1::PutRequest,
     ) -> Result<v1::PutResponse> {
-        let v1::PutRequest { name, value, kind, scope, expect: expected } = request;
+        let v1::PutRequest { name, value, kind, scope, expect: expected, metadata, .. } = request;
+        let unchecked_reference = request.unchecked_reference;
         // Into guarded memory first: whatever follows, the wire's copy is gone.
         let value = {
             let wire = value;
@@ -30,6 +34,8 @@ impl Service {
         let options = PutOptions {
             kind: kind_from_wire(kind, Kind::Text).map_err(during)?,
             expect: expect(absent, version).map_err(during)?,
+            metadata: metadata.map(metadata_from_wire).transpose().map_err(during)?,
+            unchecked_reference,
         };
         let put = {
             let name = name.clone();
@@ -44,6 +50,24 @@ impl Service {
             created: Some(timestamp(info.created)),
             missing_keks: missing_to_wire(&info.missing_keks),
         })
+    }
+
+    pub(super) async fn redescribe(
+        &self,
+        counted: Counted,
+        request: v1::DescribeRequest,
+    ) -> Result<v1::DescribeResponse> {
+        let session = self.session();
+        let v1::DescribeRequest { name, scope, replace, description, remove, tags } = request;
+        let (engine, name) = Self::admit(&session, Verb::Put, &scope, &name).await?;
+        let (remove, tags) = (remove.into_iter().collect(), tags.into_iter().collect());
+        let change = MetadataChange { replace, description, remove, tags };
+        let work = {
+            let name = name.clone();
+            async move { engine.describe(&name, &change).await }
+        };
+        let now = self.change(counted, &name, v1::Change::Described, work, |_| None).await?;
+        Ok(v1::DescribeResponse { metadata: Some(metadata_to_wire(&now)) })
     }
 
     pub(super) async fn hide(

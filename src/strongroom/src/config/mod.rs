@@ -87,6 +87,32 @@ pub struct StoreSection {
     pub max_value_bytes: usize,
     /// The longest file, in bytes.
     pub max_file_bytes: u64,
+    /// The external stores that references may lead to.
+    pub references: Vec<ExternalSection>,
+}
+
+/// `[[store.references]]`: an external store that references may lead to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ExternalSection {
+    /// What references call it.
+    pub name: String,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: ReferenceType,
+    /// The configuration of another strongroom.
+    pub config: PathBuf,
+}
+
+/// The kinds of external stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ReferenceType {
+    /// The store of another configuration.
+    #[default]
+    Strongroom,
 }
 
 /// The kinds of embedded record stores.
@@ -378,6 +404,7 @@ impl Default for StoreSection {
             suite: options.suite,
             max_value_bytes: options.max_value_bytes,
             max_file_bytes: options.max_file_bytes,
+            references: Vec::new(),
         }
     }
 }

@@ -14,8 +14,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AllowRule, AuditSection, CacheSection, Config, KekSection, MemorySection, MoreKek,
-    ProtectionType, ScopeSection, SecretRef, SidecarSection, StoreSection,
+    AllowRule, AuditSection, CacheSection, Config, ExternalSection, KekSection, MemorySection,
+    MoreKek, ProtectionType, ScopeSection, SecretRef, SidecarSection, StoreSection,
 };
 
 impl Config {
@@ -83,10 +83,30 @@ impl Config {
         Ok(config)
     }
 
+    /// Every external store has a name of its own that can stand in a reference.
+    fn check_references(&self) -> Result<()> {
+        let mut names = std::collections::BTreeSet::new();
+        for (index, entry) in self.store.references.iter().enumerate() {
+            let what = if !strongroom_core::reference::is_store_name(&entry.name) {
+                "needs a name: a letter, and then letters, digits, - and _"
+            } else if !names.insert(entry.name.as_str()) {
+                "has the name of another one"
+            } else if entry.config.as_os_str().is_empty() {
+                "needs config, the configuration file of the other store"
+            } else {
+                continue;
+            };
+            let place = index + 1;
+            return Err(Error::configuration(format!("[[store.references]] {place} {what}")));
+        }
+        Ok(())
+    }
+
     /// What no single value shows.
     fn check(&self) -> Result<()> {
         self.scope()?;
         self.sidecar.check()?;
+        self.check_references()?;
         let kek = &self.kek;
         check_protection(
             "[kek]",
@@ -167,10 +187,11 @@ pub(super) fn known_keys() -> [(&'static str, &'static [&'static str]); 7] {
 
 /// The lists of tables: the key that holds one, where it stands, and the keys
 /// of its entries.
-pub(super) fn known_lists() -> [(&'static str, &'static str, &'static [&'static str]); 2] {
+pub(super) fn known_lists() -> [(&'static str, &'static str, &'static [&'static str]); 3] {
     [
         ("allow", "sidecar.allow", fields_of::<AllowRule>()),
         ("more", "kek.more", fields_of::<MoreKek>()),
+        ("references", "store.references", fields_of::<ExternalSection>()),
     ]
 }
 
@@ -351,6 +372,19 @@ mod tests {
             let said = error(&format!("[kek]\nprotection = \"passphrase\"\npassphrase = {value}"));
             assert!(!said.contains("71077345"), "{said}");
         }
+    }
+
+    #[test]
+    fn external_stores_have_names_and_places() {
+        let entry =
+            |name: &str| format!("[[store.references]]\nname = \"{name}\"\nconfig = \"x.toml\"\n");
+        let config = Config::parse(&entry("other")).expect("valid");
+        assert_eq!(config.store.references[0].name, "other");
+        assert!(error(&entry("a b")).contains("[[store.references]] 1 needs a name"));
+        assert!(error(&entry("a").repeat(2)).contains("[[store.references]] 2 has the name"));
+        assert!(error("[[store.references]]\nname = \"a\"").contains("needs config"));
+        let unknown = error("[[store.references]]\nnam = \"a\"");
+        assert!(unknown.contains("did you mean `name`?"), "{unknown}");
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub struct AllowRule {
 pub enum Verb {
     /// `Get`, `BatchGet` and `Download`.
     Get,
-    /// `Put` and `Upload`.
+    /// `Put`, `Upload` and `Describe`.
     Put,
     /// `List`.
     List,

@@ -168,7 +168,11 @@ mod tests {
     #[test]
     fn the_example_explains_every_key_of_a_list() {
         for (list, place, keys) in known_lists() {
-            let before = if list == "allow" { "# Who may do what" } else { "# Further KEKs" };
+            let before = match list {
+                "allow" => "# Who may do what",
+                "references" => "# External stores",
+                _ => "# Further KEKs",
+            };
             let (_, text) = EXAMPLE.split_once(before).expect(place);
             for key in keys {
                 let mut words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');

@@ -15,7 +15,14 @@ fn long(store: &Store) -> Vec<u8> {
 }
 
 async fn put_file(store: &Store, mut bytes: &[u8], expect: Expect) -> Result<VersionInfo> {
-    store.0.put_file(&db(), &mut bytes, &PutOptions { kind: Kind::File, expect }).await
+    store
+        .0
+        .put_file(
+            &db(),
+            &mut bytes,
+            &PutOptions { kind: Kind::File, expect, ..PutOptions::default() },
+        )
+        .await
 }
 
 async fn read_on(file: &mut FileReader) -> Result<Vec<u8>> {

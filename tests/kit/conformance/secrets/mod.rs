@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use strongroom_core::clock::ManualClock;
 use strongroom_core::{
-    Capabilities, Clock, ErrorKind, Expect, Kind, Listing, PageRequest, PutOptions, Result, Scope,
-    SecretBytes, SecretName, SecretStore, Select, Timestamp, Version, VersionInfo,
+    Capabilities, Clock, ErrorKind, Expect, Kind, Listing, Metadata, MetadataChange, PageRequest,
+    PutOptions, Result, Scope, SecretBytes, SecretName, SecretStore, Select, Timestamp, Version,
+    VersionInfo,
 };
 use tempfile::TempDir;
 
@@ -65,16 +66,20 @@ impl fmt::Debug for SecretsBackend {
 
 mod concurrency;
 mod files;
+mod kinds;
 mod lifecycle;
 mod lists;
+mod metadata;
 mod moving;
 mod sealing;
 mod values;
 
 use self::concurrency::*;
 use self::files::*;
+use self::kinds::*;
 use self::lifecycle::*;
 use self::lists::*;
+use self::metadata::*;
 use self::moving::*;
 use self::sealing::*;
 use self::values::*;
@@ -82,7 +87,8 @@ use self::values::*;
 points! { $ conformance_secrets for SecretsBackend as secrets:
     a_name_that_was_never_used_is_not_found,
     exactly_the_bytes_that_were_put_come_back,
-    both_kinds_come_back,
+    every_kind_comes_back,
+    a_value_that_is_not_of_its_kind_is_refused,
     the_latest_version_is_the_newest,
     every_version_stays_readable,
     versions_that_do_not_exist_are_not_found,
@@ -110,6 +116,12 @@ points! { $ conformance_secrets for SecretsBackend as secrets:
     list_pages_give_each_name_once,
     list_tells_the_latest_version,
     another_account_is_refused,
+    metadata_are_listed_and_stay,
+    metadata_are_changed_in_one_step,
+    metadata_go_with_a_purge,
+    metadata_beyond_the_limits_change_nothing,
+    changes_of_metadata_race_without_loss,
+    a_store_without_metadata_says_so,
     what_is_sealed_opens_and_is_nowhere_else,
     sealed_bytes_open_for_whom_they_belong_to_only,
     a_value_too_long_is_not_sealed,
@@ -178,7 +190,19 @@ impl Store {
         expect: Expect,
     ) -> Result<VersionInfo> {
         let value = SecretBytes::copy_from(value).expect("guarded memory");
-        self.0.put(name, &value, &PutOptions { kind, expect }).await
+        self.0.put(name, &value, &PutOptions { kind, expect, ..PutOptions::default() }).await
+    }
+
+    /// A put of a reference need not lead anywhere.
+    async fn put_unchecked(
+        &self,
+        name: &SecretName,
+        value: &[u8],
+        kind: Kind,
+    ) -> Result<VersionInfo> {
+        let value = SecretBytes::copy_from(value).expect("guarded memory");
+        let options = PutOptions { kind, unchecked_reference: true, ..PutOptions::default() };
+        self.0.put(name, &value, &options).await
     }
 
     /// Whether `select` gives exactly `value`.

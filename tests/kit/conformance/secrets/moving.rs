@@ -3,7 +3,7 @@
 #![allow(clippy::wildcard_imports, reason = "one suite in several files")]
 
 use strongroom_core::transfer::{Deleted, Place, Standing};
-use strongroom_core::{FileSource, Transfer};
+use strongroom_core::{FileSource, Metadata, Transfer};
 
 use super::*;
 
@@ -87,7 +87,7 @@ pub(super) async fn what_is_staged_is_seen_when_it_is_published(bench: &Bench) {
     }
     assert!(store.names(ACCOUNT, true).await.is_empty(), "listed before it is published");
     let latest = Version::new("4").expect("valid");
-    to.publish(&db(), &latest, None).await.expect("published");
+    to.publish(&db(), &latest, None, &metadata()).await.expect("published");
     let third = Select::Version(Version::new("3").expect("valid"));
     assert!(store.holds(&db(), &third, b"3").await, "another value");
     let mut file = store.0.get_file(&db(), &Select::Latest).await.expect("a file");
@@ -97,6 +97,7 @@ pub(super) async fn what_is_staged_is_seen_when_it_is_published(bench: &Bench) {
     }
     let listed = store.list(ACCOUNT, false, 10).await;
     assert_eq!((&listed[0].latest, listed[0].updated), (&latest, Timestamp(5_004)));
+    assert_eq!(listed[0].metadata, metadata());
     assert_eq!(store.put(&db(), b"5").await.as_str(), "5");
 }
 
@@ -108,7 +109,9 @@ pub(super) async fn a_deleted_secret_comes_with_its_window(bench: &Bench) {
     to.reserve(&db(), &elsewhere()).await.expect("reserved");
     stage(to, &db(), 1, b"v").await.expect("staged");
     let deleted = Some(Deleted { since: now, until });
-    to.publish(&db(), &Version::new("1").expect("valid"), deleted).await.expect("published");
+    to.publish(&db(), &Version::new("1").expect("valid"), deleted, &metadata())
+        .await
+        .expect("published");
     store.assert_missing(&db(), "deleted").await;
     store.0.restore(&db()).await.expect("a restore");
     store.assert_latest(&db(), b"v", "restored").await;
@@ -128,7 +131,7 @@ pub(super) async fn what_is_given_up_leaves_nothing(bench: &Bench) {
         assert_eq!(to.standing(&db()).await.expect("a standing"), Standing::Absent);
     }
     let latest = Version::new("1").expect("valid");
-    assert!(to.publish(&db(), &latest, None).await.is_err(), "nothing is staged");
+    assert!(to.publish(&db(), &latest, None, &metadata()).await.is_err(), "nothing is staged");
     assert_eq!(store.put(&db(), b"v").await.as_str(), "1");
     assert_kind(to.reserve(&db(), &elsewhere()).await, ErrorKind::AlreadyExists, "owned");
 }
@@ -159,6 +162,7 @@ pub(super) async fn a_handed_over_secret_is_read_by_nobody(bench: &Bench) {
         to: elsewhere(),
         latest: latest.clone(),
         deleted: None,
+        metadata: Metadata::default(),
         has_versions,
     };
     assert_eq!(from.standing(&db()).await.expect("a standing"), moved(true));
@@ -173,4 +177,9 @@ pub(super) async fn a_handed_over_secret_is_read_by_nobody(bench: &Bench) {
     store.assert_missing(&db(), "dropped").await;
     let put = store.put_if(&db(), b"3", Expect::Any).await;
     assert_kind(put, ErrorKind::Conflict, "a put after the versions went");
+}
+
+fn metadata() -> Metadata {
+    let tags = [("env".to_owned(), "prod".to_owned())];
+    Metadata::new("as it was there", tags.into()).expect("valid")
 }

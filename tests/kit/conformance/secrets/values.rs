@@ -34,18 +34,6 @@ pub(super) async fn exactly_the_bytes_that_were_put_come_back(bench: &Bench) {
     }
 }
 
-pub(super) async fn both_kinds_come_back(bench: &Bench) {
-    let store = bench.open();
-    for kind in [Kind::Text, Kind::File, Kind::Text] {
-        let info = store.put_as(&db(), b"value", kind, Expect::Any).await.expect("a put");
-        assert_eq!(info.kind, kind);
-        let secret = store.0.get(&db(), &Select::Latest).await.expect("a get");
-        assert_eq!((secret.kind, &secret.version), (kind, &info.version));
-        assert_eq!(secret.created, info.created);
-        assert!(!secret.stale);
-    }
-}
-
 pub(super) async fn the_latest_version_is_the_newest(bench: &Bench) {
     let store = bench.open();
     for round in 0..12u8 {

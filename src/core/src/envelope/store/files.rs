@@ -19,6 +19,7 @@ use super::uploads::Upload;
 use super::write::Payload;
 use crate::error::{Error, Result};
 use crate::file::{FileInfo, FileReader, FileSource, Segments};
+use crate::kinds;
 use crate::name::SecretName;
 use crate::record::{Batch, Precondition, RecordStore};
 use crate::secret::{Secret, VersionInfo};
@@ -49,6 +50,7 @@ impl EnvelopeStore {
         if first.last && first.bytes.len() <= limits.max_value_bytes {
             return self.put_version(name, &first.bytes, options).await;
         }
+        kinds::check_length(options.kind, usize::MAX)?;
         let mut upload = self.begin_upload(name).await?;
         let stored = async {
             let manifest = self

@@ -12,6 +12,7 @@ use super::uploads::Upload;
 use super::{EnvelopeStore, StoredHead};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{FileReader, FileSource};
+use crate::metadata::Metadata;
 use crate::name::SecretName;
 use crate::record::{Batch, PageLimit, Precondition, Revision};
 use crate::secret::{Version, VersionInfo};
@@ -104,10 +105,11 @@ impl Transfer for EnvelopeStore {
         name: &SecretName,
         latest: &Version,
         deleted: Option<Deleted>,
+        metadata: &Metadata,
     ) -> Result<()> {
         let _lock = self.lock(name).await;
         let published =
-            self.unless_reencrypted(|| self.publish_staged(name, latest, deleted)).await;
+            self.unless_reencrypted(|| self.publish_staged(name, latest, deleted, metadata)).await;
         published.map_err(self.place("publish", name))
     }
 
@@ -147,13 +149,14 @@ impl EnvelopeStore {
         let (is_sealed, deleted) = (head.is_sealed(), deleted(&head));
         Ok(match head.state {
             State::Live | State::Deleted { .. } if !is_over => {
-                Standing::Owned { mark: revision, latest: version(head.latest)?, deleted }
+                let (latest, metadata) = (version(head.latest)?, head.metadata);
+                Standing::Owned { mark: revision, latest, deleted, metadata }
             }
             State::Incoming { from } => Standing::Incoming { from },
             State::Moved { to, .. } => {
                 let latest = version(head.latest)?;
                 let has_versions = is_sealed || self.has_files(name, None).await?;
-                Standing::Moved { to, latest, deleted, has_versions }
+                Standing::Moved { to, latest, deleted, metadata: head.metadata, has_versions }
             }
             _ => Standing::Absent,
         })
@@ -253,7 +256,8 @@ impl EnvelopeStore {
         };
         let (kind, updated) = (crate::Kind::default(), self.clock.now());
         let state = State::Incoming { from: from.clone() };
-        let head = Head { state, kind, first, latest, updated };
+        let metadata = Metadata::default();
+        let head = Head { state, kind, first, latest, updated, metadata };
         let before =
             current.map_or(Precondition::Absent, |stored| Precondition::At(stored.revision));
         let batch = Batch::new().require(keys::head(name), before);
@@ -354,6 +358,7 @@ impl EnvelopeStore {
         name: &SecretName,
         latest: &Version,
         deleted: Option<Deleted>,
+        metadata: &Metadata,
     ) -> Result<()> {
         let stored = self.incoming_head(name).await?;
         let latest = number(latest)?;
@@ -374,7 +379,8 @@ impl EnvelopeStore {
             None => State::Live,
             Some(Deleted { since, until }) => State::Deleted { since, until },
         };
-        let head = Head { state, kind, first, latest, updated };
+        let metadata = metadata.clone();
+        let head = Head { state, kind, first, latest, updated, metadata };
         let batch = Batch::new()
             .require(keys::head(name), Precondition::At(stored.revision))
             .require(keys::version(name, latest), Precondition::At(record.revision))

@@ -9,6 +9,8 @@ use super::super::{Content, Header, keys, seal};
 use super::uploads::Upload;
 use super::{EnvelopeStore, SWEEPS_AT_WRITE, StoredHead};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kinds;
+use crate::metadata::{Metadata, MetadataChange};
 use crate::name::SecretName;
 use crate::record::{Batch, Precondition};
 use crate::secret::VersionInfo;
@@ -46,6 +48,7 @@ impl EnvelopeStore {
         options: &PutOptions,
     ) -> Result<VersionInfo> {
         self.check_length(value)?;
+        kinds::check(options.kind, value)?;
         self.sweep_on(SWEEPS_AT_WRITE).await;
         self.put_payload(name, &Payload::Value(value), options).await
     }
@@ -93,9 +96,12 @@ impl EnvelopeStore {
 
         let (kind, now) = (options.kind, self.clock.now());
         let context = context(name, number, kind)?;
+        let Some(metadata) = self.metadata_of_put(name, current.as_ref(), options).await? else {
+            return Ok(None);
+        };
         let header = Header { content: what, suite: self.options.suite, kind, created: now };
         let sealed = seal(&*self.wrapper, &context, &header, bytes.expose()).await?;
-        let head = Head { state: State::Live, kind, first, latest: number, updated: now };
+        let head = Head { state: State::Live, kind, first, latest: number, updated: now, metadata };
         let batch = upload.map_or_else(Batch::new, |upload| {
             let (marker, revision) = upload.marker();
             Batch::new().require(marker.clone(), Precondition::At(revision)).delete(marker)
@@ -116,8 +122,64 @@ impl EnvelopeStore {
         }
     }
 
-    /// Replaces the head of an existing secret, authenticating the old one and
-    /// sealing the new one under the same DEK.
+    /// What a secret's metadata are after a put. Those that are kept are
+    /// authenticated first: what somebody else wrote into the head must not be
+    /// sealed under the new version's DEK. `None` when another writer came first.
+    async fn metadata_of_put(
+        &self,
+        name: &SecretName,
+        current: Option<&StoredHead>,
+        options: &PutOptions,
+    ) -> Result<Option<Metadata>> {
+        if options.metadata.is_some() {
+            return Ok(options.metadata.clone());
+        }
+        match current.filter(|stored| stored.head.exists() && !stored.head.metadata.is_empty()) {
+            Some(stored) => match self.head_key(name, stored).await {
+                Ok(_) => Ok(Some(stored.head.metadata.clone())),
+                Err(error) => self.unless_changed(name, stored, error).await.map(|()| None),
+            },
+            None => Ok(Some(Metadata::default())),
+        }
+    }
+
+    /// Whether `error` comes of head and record being read one after the other:
+    /// somebody wrote in between, and it is to be tried again.
+    async fn unless_changed(
+        &self,
+        name: &SecretName,
+        stored: &StoredHead,
+        error: Error,
+    ) -> Result<()> {
+        let may_pass = matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Tampered);
+        if may_pass && self.existing_head(name).await?.revision != stored.revision {
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    pub(super) async fn redescribe(
+        &self,
+        name: &SecretName,
+        change: &MetadataChange,
+    ) -> Result<Metadata> {
+        let _lock = self.lock(name).await;
+        for _ in 0..PUT_ATTEMPTS {
+            let stored = self.existing_head(name).await?;
+            if stored.head.state != State::Live {
+                return Err(Error::not_found("the secret is deleted"));
+            }
+            let metadata = change.apply(&stored.head.metadata)?;
+            let head = Head { metadata: metadata.clone(), ..stored.head.clone() };
+            match self.replace_head(name, &stored, &head).await {
+                Ok(()) => return Ok(metadata),
+                Err(error) => self.unless_changed(name, &stored, error).await?,
+            }
+        }
+        Err(too_many_writers())
+    }
+
+    /// Changes the state of an existing secret.
     pub(super) async fn change_state(
         &self,
         name: &SecretName,
@@ -126,28 +188,28 @@ impl EnvelopeStore {
         let _lock = self.lock(name).await;
         for _ in 0..PUT_ATTEMPTS {
             let stored = self.existing_head(name).await?;
-            let state = change(&stored.head)?;
-            let (dek, context) = match self.head_key(name, &stored).await {
-                // Head and record are read one after the other: the secret may
-                // have been encrypted anew in between.
-                Err(error) if error.kind() == ErrorKind::Tampered => {
-                    if self.existing_head(name).await?.revision == stored.revision {
-                        return Err(error);
-                    }
-                    continue;
-                }
-                key => key?,
-            };
-            let head = Head { state, ..stored.head };
-            let batch = Batch::new()
-                .require(keys::head(name), Precondition::At(stored.revision))
-                .write(keys::head(name), head.seal(Some((&dek, &context)))?);
-            match self.records.commit(batch).await {
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                done => return done,
+            let head = Head { state: change(&stored.head)?, ..stored.head.clone() };
+            match self.replace_head(name, &stored, &head).await {
+                Ok(()) => return Ok(()),
+                Err(error) => self.unless_changed(name, &stored, error).await?,
             }
         }
         Err(too_many_writers())
+    }
+
+    /// Replaces a head, authenticating the old one and sealing the new one under
+    /// the same DEK.
+    async fn replace_head(
+        &self,
+        name: &SecretName,
+        stored: &StoredHead,
+        head: &Head,
+    ) -> Result<()> {
+        let (dek, context) = self.head_key(name, stored).await?;
+        let batch = Batch::new()
+            .require(keys::head(name), Precondition::At(stored.revision))
+            .write(keys::head(name), head.seal(Some((&dek, &context)))?);
+        self.records.commit(batch).await
     }
 
     pub(super) async fn purge_secret(&self, name: &SecretName) -> Result<()> {
@@ -181,7 +243,7 @@ impl EnvelopeStore {
         keep: Option<&Upload>,
     ) -> Result<()> {
         let key = keys::head(name);
-        let mut head = stored.head.clone();
+        let mut head = Head { metadata: Metadata::default(), ..stored.head.clone() };
         let mut revision = stored.revision;
         if self.has_files(name, keep).await? {
             // Nobody reads a file any more of which a part is gone.

@@ -2,6 +2,7 @@
 //! these, and an ordinary test replays the corpus through the same functions.
 //! Each panics when a promise is broken.
 
+mod kinds;
 mod mask;
 mod sidecar;
 
@@ -13,6 +14,7 @@ use strongroom_core::{
     audit,
 };
 
+pub use self::kinds::kinds;
 pub use self::mask::{expression, mask};
 pub use self::sidecar::{end, request, rules};
 
@@ -29,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("request", request),
     ("mask", mask),
     ("expression", expression),
+    ("kinds", kinds),
 ];
 
 struct Sealed {

@@ -4,6 +4,7 @@ mod drain;
 mod faults;
 mod files;
 mod load;
+mod metadata;
 mod outages;
 mod process_of;
 mod reload;

@@ -9,6 +9,9 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         (ErrorKind::NotFound, _) if message.contains("audit log") => {
             "the log is written with the first operation; see [audit] in the configuration"
         }
+        (ErrorKind::NotFound, _) if message.contains("field") || message.contains("reference") => {
+            return None;
+        }
         (ErrorKind::NotFound, _) => {
             "`strongroom list` shows the names of a scope, and with --deleted those that \
              `strongroom restore` brings back"

@@ -137,6 +137,10 @@ pub struct Page<T> {
 ///   live, deleted, or handed over to another store.
 /// - A value of a kind with a structure is what [`kinds`](crate::kinds) says, or
 ///   `put` returns `InvalidName`.
+/// - Where references are followed, `get`, `get_file` and reads of versions give
+///   what they lead to, and `get_stored` what is stored; `put` of one that leads
+///   nowhere is refused, unless it is not to be looked at. Nothing is ever changed
+///   where they lead.
 /// - Metadata belong to the secret, not to a version: they stay with new versions,
 ///   deletion and restoring, and go with a purge. `list` gives them. They are
 ///   authenticated when the latest version is read, and before anything is

@@ -172,7 +172,12 @@ impl Watcher {
 /// The state of one secret. Its value is read, since no store tells the latest
 /// version alone, and dropped at once.
 async fn state_of(engine: &Engine, name: &SecretName) -> Result<v1::WatchResponse> {
-    let (change, version) = match engine.store().get(name, &Select::Latest).await {
+    let found = match engine.store().get(name, &Select::Latest).await {
+        Ok(secret) => Ok(secret),
+        // A reference is there, also while what it leads to cannot be had.
+        Err(_) => engine.store().get_stored(name, &Select::Latest).await,
+    };
+    let (change, version) = match found {
         Ok(secret) => (v1::Change::Present, secret.version.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => (v1::Change::Absent, String::new()),
         Err(error) => return Err(error),

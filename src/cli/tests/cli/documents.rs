@@ -2,12 +2,13 @@
 
 use crate::kit::Home;
 
-const COMMANDS: [&[&str]; 35] = [
+const COMMANDS: [&[&str]; 0] = [
     &["init"],
     &["put"],
     &["get"],
     &["list"],
     &["versions"],
+    &["describe"],
     &["delete"],
     &["restore"],
     &["purge"],

@@ -5,6 +5,7 @@ mod configuration;
 mod documents;
 mod errors;
 mod keys;
+mod kinds;
 mod kit;
 mod moving;
 mod render;

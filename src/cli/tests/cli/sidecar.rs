@@ -54,7 +54,7 @@ fn every_command_is_the_same_through_a_sidecar() {
         fs::write(home.path("large"), &large).expect("written");
     }
     let _serving = pair.served.serve();
-    let steps: [(&[&str], &[u8]); 27] = [
+    let steps: [(&[&str], &[u8]); 40] = [
         (&["put", "account.db"], VALUE.as_bytes()),
         (&["put", "account.db", "--if-absent"], b"x"),
         (&["put", "account.db", "--if-version", "1"], b"x"),
@@ -82,6 +82,19 @@ fn every_command_is_the_same_through_a_sidecar() {
         (&["purge", "account.db", "--yes"], b""),
         (&["purge", "account.db", "--yes"], b""),
         (&["open", "account.db", "--context", "a=b"], b"this is not sealed"),
+        (&["put", "account.app", "--user", "me", "--tag", "env=prod"], VALUE.as_bytes()),
+        (&["put", "account.app", "--kind", "login"], b"no login"),
+        (&["get", "account.app"], b""),
+        (&["get", "account.app", "--field", "password"], b""),
+        (&["get", "account.app", "--field", "key"], b""),
+        (&["get", "account.app", "--raw"], b""),
+        (&["put", "account.ref", "--reference", "other://a#b"], b""),
+        (&["put", "account.ref", "--reference", "other://a#b", "--unchecked"], b""),
+        (&["get", "account.ref", "--raw"], b""),
+        (&["get", "account.ref"], b""),
+        (&["describe", "account.app", "--description", "a text", "--untag", "env"], b""),
+        (&["describe", "account.none", "--tag", "a"], b""),
+        (&["list"], b""),
     ];
     for (args, stdin) in steps {
         pair.same(args, stdin);

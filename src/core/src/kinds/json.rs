@@ -3,7 +3,8 @@
 //! its own. A document that is not well-formed as a whole gives nothing, and so does
 //! one that has a wanted key twice: who wrote it may have meant either.
 
-use strongroom_guard::SecretBytes;
+use serde::Serializer;
+use strongroom_guard::{SecretBuffer, SecretBytes};
 
 use crate::error::{Error, Result};
 
@@ -54,14 +55,13 @@ pub(super) fn texts<const N: usize>(document: &[u8], keys: [&str; N]) -> Result<
 
 /// The JSON of an object of texts.
 pub(super) fn object(members: &[(&str, &SecretBytes)]) -> Result<SecretBytes> {
-    let mut out = strongroom_guard::SecretBuffer::new();
+    let mut out = SecretBuffer::new();
     let texts = members.iter().map(|(key, value)| {
         let text = std::str::from_utf8(value.expose());
         text.map(|text| (*key, text)).map_err(|_| Error::invalid_name("a text is UTF-8"))
     });
     let texts = texts.collect::<Result<Vec<_>>>()?;
     // The serializer writes each piece of a borrowed text straight to its writer.
-    use serde::Serializer;
     serde_json::Serializer::new(&mut out).collect_map(texts).map_err(|error| {
         Error::limit_exceeded("there is no locked memory for it").with_source(error)
     })?;

@@ -295,12 +295,13 @@ impl<'a> Session<'a> {
     pub(crate) fn destroy_key_version(&mut self, kek: Option<&str>, version: &str) -> Result {
         let steps = Steps::new(self.context.output, "keys");
         let observer = |progress: &Progress| steps.observe(progress);
-        Ok(match self.open()? {
+        match self.open()? {
             Open::Store(engine) => block_on(engine.destroy_key_version(kek, version, &observer))?,
             Open::Sidecar(at) => {
                 at.wait(at.client.destroy_key_version(kek, version, &observer))?;
             }
-        })
+        }
+        Ok(())
     }
 
     /// What was looked at and found right, a line each.

@@ -55,9 +55,8 @@ impl Args {
                 let kind = item.kind.as_str();
                 write!(out, "{BOLD}{name:width$}{BOLD:#}  ")?;
                 write!(out, "version {version:<4}  {kind}  {DIM}{updated}{DIM:#}")?;
-                match item.deleted {
-                    Some(since) => write!(out, "  deleted {}", time(since))?,
-                    None => {}
+                if let Some(since) = item.deleted {
+                    write!(out, "  deleted {}", time(since))?;
                 }
                 match shown(&item.metadata) {
                     about if about.is_empty() => writeln!(out)?,

@@ -22,7 +22,7 @@ pub(crate) struct Parts {
     /// The private key of --cert, in PEM
     #[arg(long, value_name = "PATH", requires = "cert", conflicts_with = "file")]
     key: Option<PathBuf>,
-    /// Where the value is: STORE://PATH, or STORE://PATH#KEY for a part of it
+    /// Where the value is: `STORE://PATH`, or `STORE://PATH#KEY` for a part of it
     #[arg(long, value_name = "REFERENCE", group = "made_of", conflicts_with = "file")]
     reference: Option<String>,
     /// Store the reference without looking whether there is something

@@ -8,8 +8,10 @@ use super::*;
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nQUJD\n-----END PRIVATE KEY-----\n";
 const CHAIN: &str = "-----BEGIN CERTIFICATE-----\nREVG\n-----END CERTIFICATE-----\n";
 
+type Fields = Vec<(&'static str, String)>;
+
 /// A value of each kind, and its fields.
-fn values() -> [(Kind, Vec<u8>, Vec<(&'static str, String)>); 6] {
+fn values() -> [(Kind, Vec<u8>, Fields); 6] {
     let public = "ssh-ed25519 QUJD me\n";
     let fields = |pairs: &[(&'static str, &str)]| {
         pairs.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()

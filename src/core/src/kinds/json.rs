@@ -372,6 +372,10 @@ mod tests {
         ], 0..14)) {
             let text = parts.concat();
             let theirs = serde_json::from_str::<Value>(&text);
+            // It has no place for the number; we need none.
+            if theirs.as_ref().is_err_and(|error| error.to_string().contains("out of range")) {
+                return Ok(());
+            }
             let ours = found(&text, &[]);
             prop_assert_eq!(theirs.is_ok(), ours.is_ok(), "{}", text);
             if let (Ok(Value::Object(object)), Ok(under_a)) = (theirs, found(&text, &["a"])) {

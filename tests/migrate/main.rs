@@ -133,9 +133,9 @@ fn fill_scopes(store: &EnvelopeStore, scopes: &[&str]) {
             }
         }
         let file = name(scope, "file");
-        put_as(store, &file, &[7; 200_000], Kind::File);
+        put_as(store, &file, &vec![7; 200_000], Kind::File);
         put_as(store, &file, b"a short one", Kind::File);
-        put_as(store, &file, &[9; 70_000], Kind::File);
+        put_as(store, &file, &vec![9; 70_000], Kind::File);
         let deleted = name(scope, "deleted");
         put(store, &deleted, b"deleted");
         block_on(store.delete(&deleted)).expect("deleted");

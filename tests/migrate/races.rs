@@ -68,7 +68,7 @@ fn race(from: Option<RecordStoreKind>, to: Option<RecordStoreKind>, remove_sourc
         put(&*source, &cell.name, b"1");
     }
     let file = name("acme", "file");
-    put_as(&*source, &file, &[5; FILE_BYTES], Kind::File);
+    put_as(&*source, &file, &vec![5; FILE_BYTES], Kind::File);
     let both = migrating(&source, &target);
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     let start = Barrier::new(WRITERS + READERS + 2);

@@ -171,8 +171,8 @@ fn a_dry_run_tells_what_would_not_fit() {
     let source = Arc::new(block_on(source).expect("a store"));
     put(&*source, &name("acme", "fits"), &[1; 100]);
     put(&*source, &name("acme", "value"), &[1; 101]);
-    put(&*source, &name("acme", "long"), &[1; 150_000]);
-    put(&*source, &name("acme", "longer"), &[1; 150_001]);
+    put(&*source, &name("acme", "long"), &vec![1; 150_000]);
+    put(&*source, &name("acme", "longer"), &vec![1; 150_001]);
     let expected = [
         ("acme:longer".to_owned(), ErrorKind::LimitExceeded),
         ("acme:value".to_owned(), ErrorKind::LimitExceeded),

@@ -62,7 +62,7 @@ impl Importer<'_> {
         }
     }
 
-    async fn import(&self, name: &str, value: &SecretBytes, how: &Import) -> Result<Fate> {
+    async fn import(&self, name: &str, value: &SecretBytes, how: Import) -> Result<Fate> {
         let there = match self.get(name).await {
             Ok(secret) => Some(secret),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -86,7 +86,7 @@ impl Importer<'_> {
 pub(crate) async fn import_all(
     importer: &Importer<'_>,
     items: &[(SecretName, SecretBytes)],
-    how: &Import,
+    how: Import,
     observer: &Observer<'_>,
 ) -> Result<Vec<Result<Fate>>> {
     let total = Some(items.len() as u64);

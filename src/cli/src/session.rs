@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
     pub(crate) fn import(
         &mut self,
         items: &[(SecretName, SecretBytes)],
-        how: &Import,
+        how: Import,
     ) -> Result<Vec<strongroom::Result<Fate>>> {
         let steps = Steps::new(self.context.output, "import");
         let observer = |progress: &Progress| steps.observe(progress);

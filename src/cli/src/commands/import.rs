@@ -104,10 +104,10 @@ impl Args {
         let mode = |dry_run| Import { overwrite: !fails && self.overwrites(), dry_run };
         // Looks first where one that is there keeps all from being written.
         let is_bad = lines.iter().any(|line| line.fate.is_err());
-        let mut fates = session.import(&wanted, &mode(self.dry_run || fails || is_bad))?;
+        let mut fates = session.import(&wanted, mode(self.dry_run || fails || is_bad))?;
         let clashes = fates.iter().any(|fate| matches!(fate, Ok(Fate::Left)));
         if fails && !self.dry_run && !is_bad && !clashes {
-            fates = session.import(&wanted, &mode(false))?;
+            fates = session.import(&wanted, mode(false))?;
         }
         drop((session, wanted));
         let mut fates = fates.into_iter();
@@ -123,12 +123,11 @@ impl Args {
     fn format(&self) -> Format {
         let by_name = self.file.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
         match self.format {
-            Some(FormatArg::Env) => Format::Env,
-            Some(FormatArg::Json) => Format::Json,
             Some(FormatArg::Vault) => Format::Vault,
             Some(FormatArg::OnePassword) => Format::OnePassword,
+            Some(FormatArg::Json) => Format::Json,
             None if by_name => Format::Json,
-            None => Format::Env,
+            Some(FormatArg::Env) | None => Format::Env,
         }
     }
 

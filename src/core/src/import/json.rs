@@ -251,8 +251,8 @@ mod tests {
     #[test]
     fn it_reads_what_another_parser_reads() {
         for text in [
-            r#"{}"#,
-            r#" [ ] "#,
+            "{}",
+            " [ ] ",
             r#"{"a":"\u00fc\ud83d\ude00\n\t\"\\\/\b\f\r","b":[null,"x",{"c":""}]}"#,
             "{\"\u{fc}\":\"\u{1f600}\"}",
         ] {

@@ -70,7 +70,7 @@ pub(super) async fn a_store_that_moves_secrets_says_so(bench: &Bench) {
 pub(super) async fn what_is_staged_is_seen_when_it_is_published(bench: &Bench) {
     let store = bench.open();
     let Some(to) = store.0.transfer() else { return };
-    let long = [7; 150_000];
+    let long = vec![7; 150_000];
     assert!(stage(to, &db(), 3, b"3").await.is_err(), "nothing is reserved");
     to.reserve(&db(), &elsewhere()).await.expect("reserved");
     assert_eq!(
@@ -123,7 +123,7 @@ pub(super) async fn what_is_given_up_leaves_nothing(bench: &Bench) {
     assert!(to.give_up(&db()).await.is_err(), "nothing is reserved");
     for attempt in 0..2 {
         to.reserve(&db(), &elsewhere()).await.expect("reserved");
-        stage(to, &db(), 1, &[attempt; 150_000]).await.expect("staged");
+        stage(to, &db(), 1, &vec![attempt; 150_000]).await.expect("staged");
         // Begun anew, it takes the number again.
         to.reserve(&db(), &elsewhere()).await.expect("reserved again");
         stage(to, &db(), 1, b"v").await.expect("staged again");

@@ -86,7 +86,7 @@ fn filled(records: Arc<dyn RecordStore>, kek: &Arc<Kek>) -> EnvelopeStore {
     let store = store(records, kek);
     put(&store, "a", b"1");
     put(&store, "a", b"2");
-    put(&store, "file", &[5; 200_000]);
+    put(&store, "file", &vec![5; 200_000]);
     put(&store, "deleted", b"x");
     block_on(store.delete(&name("deleted"))).expect("deleted");
     put(&store, "purged", b"x");
@@ -179,7 +179,7 @@ fn frames_that_are_left_out_moved_doubled_or_mixed_are_told() {
     let kek = Kek::new("a");
     let store = store(Arc::new(MemoryRecords::new()), &kek);
     for id in ["a", "b", "c"] {
-        put(&store, id, &[1; 1_100_000]);
+        put(&store, id, &vec![1; 1_100_000]);
     }
     let ((one, _), (two, _)) = (backup(&store), backup(&store));
     let (one, two) = (frames(&one), frames(&two));

@@ -199,17 +199,17 @@ fn one_owner_each(
                 assert!(read.expect_err("not here yet").is_retryable(), "{what}");
             }
             [at_source, _] => {
-                let (owner, other) = if at_source { (0, 1) } else { (1, 0) };
-                holds(&stores[owner], &name, &written[&name], what);
+                let (has, lacks) = if at_source { (0, 1) } else { (1, 0) };
+                holds(&stores[has], &name, &written[&name], what);
                 let value = SecretBytes::copy_from(b"never").expect("memory");
-                let stale = block_on(stores[other].get(&name, &Select::Latest));
+                let stale = block_on(stores[lacks].get(&name, &Select::Latest));
                 assert!(stale.is_err(), "{what}: {name} is answered twice");
                 if !at_source {
                     let put = block_on(stores[0].put(&name, &value, &PutOptions::default()));
                     assert!(put.is_err(), "{what}: {name} is written where it was");
                 }
                 if random.below(20) == 0 && written[&name].len() < 8 {
-                    put(&stores[owner], written, &name, random.bytes(50));
+                    put(&stores[has], written, &name, random.bytes(50));
                 }
             }
         }
@@ -320,8 +320,9 @@ fn an_import_that_is_killed_is_finished_without_a_double() {
         let what = format!("seed {seed}, round {round}");
         let home = Home::new(&parent, &format!("h{round}"));
         home.ok(&["init"], &what);
-        let lines: String =
-            (0..200).map(|index| format!("KEY_{index}={:x}\n", random.next_u64())).collect();
+        let values: Vec<_> = (0..200).map(|_| format!("{:x}", random.next_u64())).collect();
+        let lines = values.iter().enumerate().map(|(index, value)| format!("KEY_{index}={value}"));
+        let lines = lines.collect::<Vec<_>>().join("\n");
         fs::write(&file, &lines).expect("written");
         let import = ["--scope", "account", "import", file.to_str().expect("UTF-8")];
         home.kill(&import, &mut random);

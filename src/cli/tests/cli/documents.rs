@@ -2,7 +2,7 @@
 
 use crate::kit::Home;
 
-const COMMANDS: [&[&str]; 0] = [
+const COMMANDS: [&[&str]; 36] = [
     &["init"],
     &["put"],
     &["get"],

@@ -118,8 +118,8 @@ fn a_backup_is_private_sealed_and_becomes_the_same_store_elsewhere() {
     let path = file.to_str().expect("UTF-8");
     let made = home.json(&["backup", "create", "--output", path]);
     assert_eq!((&made["written"], &made["names"]), (&true.into(), &1.into()));
-    let mode = file.metadata().expect("there").permissions().mode() & 0o7777;
-    assert_eq!(mode, 0o600);
+    let permissions = file.metadata().expect("there").permissions().mode() & 0o7777;
+    assert_eq!(permissions, 0o600);
     assert!(home.files_with_the_value().is_empty(), "a value is in clear");
     home.put("account.later", "not in it");
     assert_eq!(home.json(&["backup", "verify", path])["whole"], true);

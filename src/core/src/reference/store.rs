@@ -16,6 +16,7 @@ use crate::metadata::{Metadata, MetadataChange};
 use crate::name::{Scope, SecretName};
 use crate::secret::{Kind, Listing, Secret, Version, VersionInfo};
 use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
+use crate::transfer::Transfer;
 use crate::upkeep::Upkeep;
 
 /// A store that somebody else looks after, and that is only read.
@@ -249,6 +250,15 @@ impl SecretStore for ReferencingStore {
 
     async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
         self.inner.open(context, sealed).await
+    }
+
+    async fn names(&self, scope: Option<&Scope>, page: &PageRequest) -> Result<Page<SecretName>> {
+        self.inner.names(scope, page).await
+    }
+
+    /// A reference moves as what it is.
+    fn transfer(&self) -> Option<&dyn Transfer> {
+        self.inner.transfer()
     }
 
     fn upkeep(&self) -> Option<&dyn Upkeep> {

@@ -165,19 +165,29 @@ fn race(from: Option<RecordStoreKind>, to: Option<RecordStoreKind>, remove_sourc
         assert_eq!(moved, NAMES as u64 + 1);
     });
     assert!(reads.load(Ordering::Relaxed) > 0, "{what}: nobody read");
-    for cell in &cells {
-        assert!(!is_owned(&source, &cell.name) && is_owned(&target, &cell.name), "{what}");
+    everything_moved(&both, [&source, &target], &cells, &what);
+}
+
+/// Every acknowledged write is at the target, once, and nowhere else.
+fn everything_moved(
+    both: &Migrating,
+    [source, target]: [&EnvelopeStore; 2],
+    cells: &[Cell],
+    what: &str,
+) {
+    for cell in cells {
+        assert!(!is_owned(source, &cell.name) && is_owned(target, &cell.name), "{what}");
         let last = cell.acknowledged.load(Ordering::SeqCst);
         for number in 1..=last {
             let select = Select::Version(Version::new(number.to_string()).expect("valid"));
             let got = block_on(target.get(&cell.name, &select)).expect("every version");
             assert!(got.value.expose() == number.to_string().as_bytes(), "{what}");
         }
-        assert_eq!(read_number(&both, cell), last, "{what}: nothing more was written");
+        assert_eq!(read_number(both, cell), last, "{what}: nothing more was written");
     }
     // New names begin where everything is now.
-    put(&both, &name("acme", "new"), b"v");
-    assert!(is_owned(&target, &name("acme", "new")));
+    put(both, &name("acme", "new"), b"v");
+    assert!(is_owned(target, &name("acme", "new")));
 }
 
 fn read_file(both: &Migrating, name: &SecretName) {

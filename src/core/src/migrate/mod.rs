@@ -37,8 +37,6 @@ mod copy;
 mod journal;
 mod migrating;
 mod run;
-#[cfg(test)]
-mod tests;
 
 use serde::Serialize;
 

@@ -12,6 +12,9 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         (ErrorKind::NotFound, _) if message.contains("field") || message.contains("reference") => {
             return None;
         }
+        (ErrorKind::NotFound, _) if message.contains("was moved to") => {
+            "use the configuration of the store that it was moved to"
+        }
         (ErrorKind::NotFound, _) => {
             "`strongroom list` shows the names of a scope, and with --deleted those that \
              `strongroom restore` brings back"
@@ -54,6 +57,9 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         }
         (ErrorKind::Unavailable, _) if message.contains("in use by") => {
             "--wait 30s waits longer for the other process"
+        }
+        (ErrorKind::Tampered, Some("verify the backup" | "restore the backup")) => {
+            "nothing of this file is used: take another backup"
         }
         (ErrorKind::Tampered, _) => {
             "nothing was given out; `strongroom audit verify` shows what else is not as it was \

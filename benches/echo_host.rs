@@ -42,49 +42,6 @@ impl Strongroom for Echo {
         none()
     }
 
-    async fn rotate(
-        &self,
-        _: Request<v1::RotateRequest>,
-    ) -> Result<Response<v1::RotateResponse>, Status> {
-        none()
-    }
-
-    type RewrapStream = Nothing<v1::TaskEvent>;
-
-    async fn rewrap(
-        &self,
-        _: Request<v1::RewrapRequest>,
-    ) -> Result<Response<Self::RewrapStream>, Status> {
-        none()
-    }
-
-    type ReencryptStream = Nothing<v1::TaskEvent>;
-
-    async fn reencrypt(
-        &self,
-        _: Request<v1::ReencryptRequest>,
-    ) -> Result<Response<Self::ReencryptStream>, Status> {
-        none()
-    }
-
-    type ReportKeysStream = Nothing<v1::TaskEvent>;
-
-    async fn report_keys(
-        &self,
-        _: Request<v1::ReportKeysRequest>,
-    ) -> Result<Response<Self::ReportKeysStream>, Status> {
-        none()
-    }
-
-    type DestroyKeyVersionStream = Nothing<v1::TaskEvent>;
-
-    async fn destroy_key_version(
-        &self,
-        _: Request<v1::DestroyKeyVersionRequest>,
-    ) -> Result<Response<Self::DestroyKeyVersionStream>, Status> {
-        none()
-    }
-
     async fn put(
         &self,
         _: Request<v1::PutRequest>,

@@ -173,6 +173,33 @@ impl Strongroom for Echo {
         none()
     }
 
+    type MigrateStream = Nothing<v1::TaskEvent>;
+
+    async fn migrate(
+        &self,
+        _: Request<v1::MigrateRequest>,
+    ) -> Result<Response<Self::MigrateStream>, Status> {
+        none()
+    }
+
+    type VerifyStream = Nothing<v1::TaskEvent>;
+
+    async fn verify(
+        &self,
+        _: Request<v1::VerifyRequest>,
+    ) -> Result<Response<Self::VerifyStream>, Status> {
+        none()
+    }
+
+    type BackupStream = Nothing<v1::BackupResponse>;
+
+    async fn backup(
+        &self,
+        _: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        none()
+    }
+
     async fn status(
         &self,
         _: Request<v1::StatusRequest>,

@@ -17,6 +17,14 @@ fn main() {
     });
     let ready = Box::new(|_: &strongroom_sidecar::Ready| println!("ready"));
     let (passphrase, wait, socket) = (None, Duration::ZERO, None);
-    strongroom_sidecar::run(RunOptions { config, passphrase, wait, socket, ready })
+    let target_passphrase = None;
+    strongroom_sidecar::run(RunOptions {
+        config,
+        passphrase,
+        target_passphrase,
+        wait,
+        socket,
+        ready,
+    })
         .expect("served");
 }

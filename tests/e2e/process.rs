@@ -3,6 +3,8 @@
 
 #[path = "process/drain.rs"]
 mod drain;
+#[path = "process/moving.rs"]
+mod moving;
 #[path = "process/reload.rs"]
 mod reload;
 #[path = "process/socket.rs"]

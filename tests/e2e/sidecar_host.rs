@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     strongroom_sidecar::run(RunOptions {
         config: config.into(),
         passphrase: None,
+        target_passphrase: None,
         wait: Duration::ZERO,
         socket: None,
         ready: Box::new(|_| ()),

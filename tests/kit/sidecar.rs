@@ -136,7 +136,8 @@ impl Setup {
             let log = AuditLog::open(dir.path().join("audit.log"), None, clock).expect("a log");
             engine = engine.with_audit(Arc::new(log));
         }
-        let serving = Serving { engine: engine.clone(), cache: cache.clone(), section };
+        let (kept, cached) = (engine.clone(), cache.clone());
+        let serving = Serving { engine: kept, cache: cached, section, moving_to: None };
         let server = Server::new(serving, backend.handle().clone()).expect("a server");
         let (handle, name) = (server.clone(), format!("{THREADS}serving"));
         let run = move || {
@@ -201,7 +202,7 @@ impl Sidecar {
     /// Serves with other limits and rules from the next request on.
     pub fn replace(&self, section: SidecarSection) -> Result<()> {
         let (engine, cache) = (self.engine.clone(), self.cache.clone());
-        self.server.replace(Serving { engine, cache, section })
+        self.server.replace(Serving { engine, cache, section, moving_to: None })
     }
 
     /// The figure `name` of its metrics, with its labels if it has any.

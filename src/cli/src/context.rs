@@ -59,6 +59,18 @@ impl Context {
         }
     }
 
+    /// The same, while secrets move to the store of the configuration at `target`.
+    pub(crate) fn session_moving_to(&self, target: Option<&Path>) -> Result<Session<'_>> {
+        match (self.socket()?, target) {
+            (Some(socket), _) => Session::through(self, &socket),
+            (None, None) => Session::configured(self, self.config()?),
+            (None, Some(target)) => {
+                let config = self.config()?.with_moving_to(target.to_owned())?;
+                Session::configured(self, config)
+            }
+        }
+    }
+
     /// The scope that names are read in.
     pub(crate) fn scope(&self, config: &Config) -> Result<Scope> {
         self.scope_in(config.scope()?)
@@ -136,7 +148,7 @@ impl Context {
 
     /// The options with this passphrase.
     pub(crate) fn options_with(&self, passphrase: Option<SecretBytes>) -> OpenOptions {
-        OpenOptions { passphrase, wait: self.globals.wait }
+        OpenOptions { passphrase, wait: self.globals.wait, ..OpenOptions::default() }
     }
 }
 
@@ -144,6 +156,13 @@ impl Context {
 pub(crate) fn passphrase(config: &Config) -> Result<Option<SecretBytes>> {
     let asks = config.asks_for_passphrase();
     asks.then(|| terminal::ask_once("Passphrase of the key file: ")).transpose()
+}
+
+/// The same for the store that secrets are moving to, if they are.
+pub(crate) fn target_passphrase(config: &Config) -> Result<Option<SecretBytes>> {
+    let Some(target) = config.target()? else { return Ok(None) };
+    let asks = target.asks_for_passphrase();
+    asks.then(|| terminal::ask_once("Passphrase of the target's key file: ")).transpose()
 }
 
 /// The user who runs this.

@@ -81,6 +81,9 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         (ErrorKind::Configuration, _) if message.contains("there is no configuration") => {
             "`strongroom init` makes one; STRONGROOM_HOME or --config point at another"
         }
+        (ErrorKind::Configuration, Some("migrate")) if message.contains("not moving") => {
+            "--to PATH names the configuration of the other store for this once"
+        }
         (ErrorKind::Internal, _) => "this is a bug, or the machine is failing: please report it",
         _ => return None,
     })

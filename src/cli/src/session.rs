@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
@@ -11,12 +12,12 @@ use strongroom::envelope::backup::{BackupInfo, BackupSink};
 use strongroom::upkeep::{KeyReport, Outcome, Reencrypt, Verified};
 use strongroom::wrapper::KekVersion;
 use strongroom::{
-    Config, Engine, Error, ErrorKind, Kind, Listing, Metadata, MetadataChange, Page, PageRequest,
-    Progress, PutOptions, ReadSource, Scope, Secret, SecretBytes, SecretName, Select, Version,
-    VersionInfo,
+    Config, Engine, Error, ErrorKind, Kind, Listing, Metadata, MetadataChange, Migrate, Migrated,
+    Page, PageRequest, Progress, PutOptions, ReadSource, Scope, Secret, SecretBytes, SecretName,
+    Select, Version, VersionInfo,
 };
 
-use crate::context::{Context, actor, passphrase};
+use crate::context::{Context, actor, passphrase, target_passphrase};
 use crate::failure::{Failure, Result};
 pub(crate) use crate::importing::{Fate, Import};
 use crate::importing::{Importer, import_all};
@@ -251,7 +252,7 @@ impl<'a> Session<'a> {
         let observer = |progress: &Progress| steps.observe(progress);
         Ok(match self.open()? {
             Open::Store(engine) => block_on(engine.verify(&observer))?,
-            Open::Sidecar(_) => return Err(not_through_a_sidecar("verify")),
+            Open::Sidecar(at) => at.wait(at.client.verify(&observer))?,
         })
     }
 
@@ -261,7 +262,18 @@ impl<'a> Session<'a> {
         let observer = |progress: &Progress| steps.observe(progress);
         Ok(match self.open()? {
             Open::Store(engine) => block_on(engine.backup(sink, &observer))?,
-            Open::Sidecar(_) => return Err(not_through_a_sidecar("backup")),
+            Open::Sidecar(at) => at.wait(at.client.backup(sink, &observer))?,
+        })
+    }
+
+    /// Moves secrets to the store that the configuration names, which is that of the
+    /// configuration at `target`.
+    pub(crate) fn migrate(&mut self, what: &Migrate, target: Option<&Path>) -> Result<Migrated> {
+        let steps = Steps::new(self.context.output, "migrate");
+        let observer = |progress: &Progress| steps.observe(progress);
+        Ok(match self.open()? {
+            Open::Store(engine) => block_on(engine.migrate(what, &observer))?,
+            Open::Sidecar(at) => at.wait(at.client.migrate(what, target, &observer))?,
         })
     }
 
@@ -395,15 +407,24 @@ impl<'a> Session<'a> {
     /// The store; or the sidecar, if one has got hold of the store meanwhile.
     fn opened(&self, config: &Config) -> Result<Via> {
         let asked = passphrase(config)?;
+        let target = target_passphrase(config)?;
+        let actor = Arc::new(actor());
         let (began, wait) = (Instant::now(), self.context.wait());
         loop {
             let left = wait.saturating_sub(began.elapsed());
-            let again = asked.as_ref().map(SecretBytes::try_clone).transpose()?;
-            let options = strongroom::OpenOptions { passphrase: again, wait: left.min(LOOK) };
+            let again = |asked: &Option<SecretBytes>| {
+                asked.as_ref().map(SecretBytes::try_clone).transpose()
+            };
+            let options = strongroom::OpenOptions {
+                passphrase: again(&asked)?,
+                target_passphrase: again(&target)?,
+                wait: left.min(LOOK),
+                actor: Arc::clone(&actor),
+            };
             let error = match block_on(config.open(options)) {
                 Ok(engine) => {
                     let engine = engine.at(self.scope.clone())?;
-                    return Ok(Via::Store(engine.acting_for(actor())));
+                    return Ok(Via::Store(engine.acting_for(actor)));
                 }
                 Err(error) if error.kind() == ErrorKind::Unavailable => error,
                 Err(error) => return Err(error.into()),
@@ -431,12 +452,6 @@ fn unwritten(error: io::Error) -> Failure {
     }
     let message = format!("the value cannot be written: {error}");
     Error::unavailable(message).retryable(false).with_source(error).into()
-}
-
-fn not_through_a_sidecar(operation: &'static str) -> Failure {
-    Error::unsupported("a sidecar has the store and cannot do this: end it first")
-        .during(operation)
-        .into()
 }
 
 fn no_sidecar(why: &str) -> Failure {

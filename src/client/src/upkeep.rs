@@ -1,12 +1,16 @@
 //! Upkeep of the store behind a sidecar: calls that last, and tell how far they
 //! are.
 
-use strongroom_core::upkeep::{KeyReport, Observer, Outcome, Reencrypt, Selection};
+use std::path::Path;
+
+use strongroom_core::envelope::backup::{BackupInfo, BackupSink};
+use strongroom_core::upkeep::{KeyReport, Observer, Outcome, Reencrypt, Selection, Verified};
 use strongroom_core::wrapper::KekVersion;
-use strongroom_core::{Error, Result};
+use strongroom_core::{Error, Migrate, Migrated, Result};
 use strongroom_rpc::v1::task_event::Event;
 use strongroom_rpc::{
-    kek_version_from_wire, key_report_from_wire, outcome_from_wire, progress_from_wire, v1,
+    backup_info_from_wire, kek_version_from_wire, key_report_from_wire, migrated_from_wire,
+    outcome_from_wire, progress_from_wire, v1, verified_from_wire,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -36,12 +40,7 @@ impl Client {
     /// Gives versions a fresh DEK and a fresh ciphertext, as
     /// [`rewrap`](Self::rewrap) does its work.
     pub async fn reencrypt(&self, what: &Reencrypt, observer: &Observer<'_>) -> Result<Outcome> {
-        let (mut names, mut within) = (Vec::new(), String::new());
-        match &what.selection {
-            Selection::All => {}
-            Selection::Within(scope) => within.clone_from(scope),
-            Selection::Names(full) => names.extend(full.iter().cloned()),
-        }
+        let (names, within) = selected(&what.selection);
         let suite = what.suite.map(|suite| suite.as_str().to_owned()).unwrap_or_default();
         let request = v1::ReencryptRequest { names, within, suite, restart: what.restart };
         let mut grpc = self.grpc.clone();
@@ -76,6 +75,80 @@ impl Client {
         }
     }
 
+    /// Moves secrets to the store that the sidecar's configuration names. `target` is
+    /// the configuration that is meant: where the sidecar's names another one,
+    /// nothing is moved.
+    pub async fn migrate(
+        &self,
+        what: &Migrate,
+        target: Option<&Path>,
+        observer: &Observer<'_>,
+    ) -> Result<Migrated> {
+        let (names, within) = selected(&what.selection);
+        let Migrate { remove_source, dry_run, .. } = *what;
+        let target = match target {
+            None => String::new(),
+            Some(path) => path.to_str().map(ToOwned::to_owned).ok_or_else(|| {
+                let what = format!("{} cannot be told to a sidecar: not UTF-8", path.display());
+                Error::configuration(what).during("migrate")
+            })?,
+        };
+        let request = v1::MigrateRequest { names, within, remove_source, dry_run, target };
+        let mut grpc = self.grpc.clone();
+        let call = async { grpc.migrate(Request::new(request)).await };
+        match self.task("migrate", call, observer).await? {
+            Event::Migrated(migrated) => {
+                migrated_from_wire(migrated).map_err(|_| nonsense("a migration's end is malformed"))
+            }
+            _ => Err(other_end()),
+        }
+    }
+
+    /// Opens everything that is stored, and reports what is not as it was written.
+    pub async fn verify(&self, observer: &Observer<'_>) -> Result<Verified> {
+        let mut grpc = self.grpc.clone();
+        let call = async { grpc.verify(Request::new(v1::VerifyRequest {})).await };
+        match self.task("verify", call, observer).await? {
+            Event::Verified(verified) => {
+                verified_from_wire(verified).map_err(|_| nonsense("a report is malformed"))
+            }
+            _ => Err(other_end()),
+        }
+    }
+
+    /// Writes a backup of the store to `out`. When this fails, `out` has no backup,
+    /// but perhaps the beginning of one.
+    pub async fn backup(
+        &self,
+        out: &mut dyn BackupSink,
+        observer: &Observer<'_>,
+    ) -> Result<BackupInfo> {
+        let operation = "backup";
+        let mut grpc = self.grpc.clone();
+        let call = async { grpc.backup(Request::new(v1::BackupRequest {})).await };
+        let mut pieces = self.answer(operation, call).await?;
+        let mut bytes = 0;
+        loop {
+            let next = pieces.message().await;
+            let piece = next.map_err(|status| self.fault(status).during(operation))?;
+            let Some(v1::BackupResponse { chunk, progress, info }) = piece else {
+                return Err(ended_early().during(operation));
+            };
+            if let Some(info) = info {
+                let info = backup_info_from_wire(info);
+                return match info.bytes == bytes {
+                    true => Ok(info),
+                    false => Err(nonsense("a backup is not as long as its end says")),
+                };
+            }
+            bytes += chunk.len() as u64;
+            out.write(&chunk).await?;
+            if let Some(progress) = &progress {
+                observer(&progress_from_wire(progress));
+            }
+        }
+    }
+
     async fn outcome(
         &self,
         operation: &'static str,
@@ -105,13 +178,23 @@ impl Client {
             match event.and_then(|event| event.event) {
                 Some(Event::Progress(progress)) => observer(&progress_from_wire(&progress)),
                 Some(end) => return Ok(end),
-                None => {
-                    let ended = Error::unavailable("the sidecar ended before the operation did");
-                    return Err(ended.during(operation));
-                }
+                None => return Err(ended_early().during(operation)),
             }
         }
     }
+}
+
+/// Names and scope, as requests have them.
+fn selected(selection: &Selection) -> (Vec<String>, String) {
+    match selection {
+        Selection::All => (Vec::new(), String::new()),
+        Selection::Within(scope) => (Vec::new(), scope.clone()),
+        Selection::Names(full) => (full.iter().cloned().collect(), String::new()),
+    }
+}
+
+fn ended_early() -> Error {
+    Error::unavailable("the sidecar ended before the operation did")
 }
 
 fn other_end() -> Error {

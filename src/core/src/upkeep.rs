@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::envelope::Suite;
 use crate::envelope::backup::{BackupInfo, BackupSink};
 use crate::error::{Error, ErrorKind, Result};
+use crate::migrate::{Migrate, Migrated};
 use crate::name::{Scope, SecretName};
 use crate::secret::Version;
 use crate::wrapper::KekVersion;
@@ -286,4 +287,15 @@ pub trait Upkeep: Send + Sync {
         version: &str,
         observer: &Observer<'_>,
     ) -> Result<()>;
+
+    /// Moves secrets to the store that this one is moving to, while readers and
+    /// writers go on; see [`Migrating::migrate`](crate::Migrating::migrate).
+    /// `Configuration` where there is none.
+    async fn migrate(&self, _what: &Migrate, _observer: &Observer<'_>) -> Result<Migrated> {
+        Err(Error::configuration(
+            "this store is not moving to another one: [store] moving_to names the configuration of \
+             the other",
+        )
+        .during("migrate"))
+    }
 }

@@ -6,6 +6,7 @@
 
 mod convert;
 mod peer;
+mod reports;
 mod status;
 mod upkeep;
 mod values;
@@ -15,6 +16,10 @@ pub use convert::{
     metadata_to_wire, timestamp,
 };
 pub use peer::Peer;
+pub use reports::{
+    backup_info_from_wire, backup_info_to_wire, migrated_from_wire, migrated_to_wire,
+    verified_from_wire, verified_to_wire,
+};
 pub use status::{DOMAIN, code_of, error_of, from_wire, reason_of, status_of, to_wire};
 pub use upkeep::{
     kek_version_from_wire, kek_version_to_wire, key_report_from_wire, key_report_to_wire,

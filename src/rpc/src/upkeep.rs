@@ -49,7 +49,7 @@ pub fn outcome_from_wire(outcome: v1::Outcome) -> Result<Outcome> {
     })
 }
 
-fn failed_to_wire(failed: &Failed) -> v1::Failed {
+pub(crate) fn failed_to_wire(failed: &Failed) -> v1::Failed {
     let version = failed.version.as_ref();
     v1::Failed {
         scope: failed.name.scope().to_string(),
@@ -59,7 +59,7 @@ fn failed_to_wire(failed: &Failed) -> v1::Failed {
     }
 }
 
-fn failed_from_wire(failed: v1::Failed) -> Result<Failed> {
+pub(crate) fn failed_from_wire(failed: v1::Failed) -> Result<Failed> {
     let name = SecretName::new(failed.scope.parse()?, &failed.name)?;
     let version = Some(failed.version).filter(|version| !version.is_empty());
     let version = version.map(Version::new).transpose()?;

@@ -133,8 +133,18 @@ struct Routes {
 
 const STRONGROOM: &str = "/strongroom.v1.Strongroom/";
 /// Methods whose answers last as long as the client or the work does.
-const LASTING: [&str; 7] =
-    ["Watch", "Health", "Reflection", "Rewrap", "Reencrypt", "ReportKeys", "DestroyKeyVersion"];
+const LASTING: [&str; 10] = [
+    "Watch",
+    "Health",
+    "Reflection",
+    "Rewrap",
+    "Reencrypt",
+    "ReportKeys",
+    "DestroyKeyVersion",
+    "Migrate",
+    "Verify",
+    "Backup",
+];
 
 /// The method whose request may come in for hours: it looks itself whether
 /// anything comes.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom::audit::Actor;
 use strongroom::{Config, Error, Executor, Live, OpenOptions, Result, SecretBytes};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,6 +30,8 @@ pub struct RunOptions {
     /// The passphrase of the key file, where the configuration does not say
     /// where to find it.
     pub passphrase: Option<SecretBytes>,
+    /// The same for the store that secrets are moving to.
+    pub target_passphrase: Option<SecretBytes>,
     /// How long to wait while another process has the store open.
     pub wait: Duration,
     /// The socket, instead of the configured one.
@@ -44,6 +47,21 @@ pub struct Ready {
     pub socket: PathBuf,
     /// Its process.
     pub pid: u32,
+}
+
+impl RunOptions {
+    fn open(&self, wait: Duration) -> Result<OpenOptions> {
+        let again =
+            |secret: &Option<SecretBytes>| secret.as_ref().map(SecretBytes::try_clone).transpose();
+        let uid = Some(rustix::process::getuid().as_raw());
+        let actor = Actor { uid, pid: Some(std::process::id()), ..Actor::default() };
+        Ok(OpenOptions {
+            passphrase: again(&self.passphrase)?,
+            target_passphrase: again(&self.target_passphrase)?,
+            wait,
+            actor: Arc::new(actor),
+        })
+    }
 }
 
 impl fmt::Debug for RunOptions {
@@ -106,10 +124,7 @@ impl Daemon {
             let path = options.socket.clone().unwrap_or_else(|| config.socket_path());
             Socket::bind(&path, config.sidecar.socket_mode)?
         };
-        let open = OpenOptions {
-            passphrase: options.passphrase.as_ref().map(SecretBytes::try_clone).transpose()?,
-            wait: options.wait,
-        };
+        let open = options.open(options.wait)?;
         let live = Live::open(config, open, &executor).await?;
         let server = Server::new(serving(&live), backend)?;
         let ready = std::mem::replace(&mut options.ready, Box::new(|_| ()));
@@ -166,9 +181,7 @@ impl Daemon {
                 "[sidecar] socket changed: that takes effect at a restart",
             ));
         }
-        let passphrase =
-            self.options.passphrase.as_ref().map(SecretBytes::try_clone).transpose()?;
-        let open = OpenOptions { passphrase, wait: Duration::ZERO };
+        let open = self.options.open(Duration::ZERO)?;
         let live = self.live.reconfigure(config, open, &self.executor).await?;
         let moved = live.config().sidecar.metrics != self.live.config().sidecar.metrics;
         let exported = if moved { Some(exporter(&live).await?) } else { None };
@@ -211,6 +224,7 @@ fn serving(live: &Live) -> Serving {
         engine: live.engine().clone(),
         cache: live.cache().cloned(),
         section: live.config().sidecar.clone(),
+        moving_to: live.config().moving_to(),
     }
 }
 

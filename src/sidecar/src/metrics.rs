@@ -18,7 +18,7 @@ use tonic::Code;
 use crate::usage::Refusal;
 
 /// The methods, as metrics name them; the last stands for every other path.
-pub(crate) const METHODS: [&str; 25] = [
+pub(crate) const METHODS: [&str; 28] = [
     "Get",
     "BatchGet",
     "Put",
@@ -41,6 +41,9 @@ pub(crate) const METHODS: [&str; 25] = [
     "ReportKeys",
     "DestroyKeyVersion",
     "Describe",
+    "Migrate",
+    "Verify",
+    "Backup",
     "Health",
     "Reflection",
     "other",

@@ -1,6 +1,7 @@
 //! What the sidecar serves at this moment, and how a reload puts another in its
 //! place while requests are under way.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -30,6 +31,8 @@ pub struct Serving {
     pub cache: Option<Arc<CachedStore>>,
     /// Limits and rules.
     pub section: SidecarSection,
+    /// The configuration of the store that secrets are moving to, if they are.
+    pub moving_to: Option<PathBuf>,
 }
 
 /// The same, ready to be asked.
@@ -38,6 +41,7 @@ pub(crate) struct Current {
     pub(crate) engine: Engine,
     pub(crate) cache: Option<Arc<CachedStore>>,
     pub(crate) limits: Arc<SidecarSection>,
+    pub(crate) moving_to: Option<PathBuf>,
     pub(crate) configured: Timestamp,
     rules: Rules,
     generation: u64,
@@ -110,10 +114,10 @@ impl Shared {
 
 impl Current {
     fn new(serving: Serving, generation: u64, configured: Timestamp) -> Result<Self> {
-        let Serving { engine, cache, section } = serving;
+        let Serving { engine, cache, section, moving_to } = serving;
         let rules = Rules::new(&section, engine.scope())?;
         let limits = Arc::new(section);
-        Ok(Self { engine, cache, limits, configured, rules, generation })
+        Ok(Self { engine, cache, limits, moving_to, configured, rules, generation })
     }
 
     /// The longest message that a client may send.

@@ -67,7 +67,11 @@ mod keks;
 #[cfg(feature = "local")]
 mod live;
 #[cfg(feature = "local")]
+mod moving;
+#[cfg(feature = "local")]
 mod open;
+#[cfg(feature = "local")]
+mod opened;
 #[cfg(feature = "local")]
 mod references;
 

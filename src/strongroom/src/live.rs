@@ -3,11 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use strongroom_core::audit::AuditLog;
 use strongroom_core::cache::{CachedStore, Spawn};
-use strongroom_core::{Engine, Error, Result, SecretStore};
+use strongroom_core::{Engine, Result, SecretStore};
 
 use crate::Config;
-use crate::open::{Backend, OpenOptions};
+use crate::moving::Moving;
+use crate::open::OpenOptions;
+use crate::opened::{Opened, restart};
 
 /// How a long-lived process runs its engine.
 #[derive(Clone)]
@@ -25,23 +28,37 @@ pub type BelowCache = dyn Fn(Arc<dyn SecretStore>) -> Arc<dyn SecretStore> + Sen
 /// An engine with what it was made from, so that a changed configuration takes
 /// effect without closing what stays the same.
 pub struct Live {
-    config: Config,
-    backend: Backend,
+    own: Opened,
+    moving: Option<Moving>,
     engine: Engine,
     cache: Option<Arc<CachedStore>>,
 }
 
 impl Live {
     /// Opens what `config` describes; see [`Config::open`].
-    pub async fn open(config: Config, options: OpenOptions, executor: &Executor) -> Result<Self> {
-        let backend = config.open_backend(options).await?;
-        Self::build(config, backend, None, executor).await
+    pub async fn open(
+        config: Config,
+        mut options: OpenOptions,
+        executor: &Executor,
+    ) -> Result<Self> {
+        let actor = Arc::clone(&options.actor);
+        let target = match config.target()? {
+            Some(target) => Some(Opened::open(target, options.of_target()).await?),
+            None => None,
+        };
+        let own = Opened::open(config, options).await?;
+        let audit = own.config.open_audit(&own.store)?;
+        let moving = target
+            .map(|target| Moving::new(&own.store, target, None, audit.as_ref(), &actor))
+            .transpose()?;
+        Self::build(own, moving, audit, None, executor)
     }
 
-    /// The same under a new configuration. The store stays open where `config`
-    /// names the same one, and the cache stays filled where nothing below it and
-    /// none of its own settings changed. The audit log is opened anew, so that a
-    /// log that was moved away is left alone. On an error nothing has changed.
+    /// The same under a new configuration. A store stays open where `config` names
+    /// it still, as its own or as the one that its secrets move to; and the cache
+    /// stays filled where nothing below it and none of its own settings changed. The
+    /// audit logs are opened anew, so that a log that was moved away is left alone.
+    /// On an error nothing has changed.
     ///
     /// # Errors
     /// As [`Config::open`]; and `Configuration` for what only a new process can
@@ -50,44 +67,68 @@ impl Live {
     pub async fn reconfigure(
         &self,
         config: Config,
-        options: OpenOptions,
+        mut options: OpenOptions,
         executor: &Executor,
     ) -> Result<Self> {
-        let (old, new) = (&self.config, &config);
-        let restart = |what: &str| {
-            Err(Error::configuration(format!("{what} changed: that takes effect at a restart")))
-        };
-        if old.memory != new.memory {
-            return restart("[memory]");
+        if self.own.config.memory != config.memory {
+            return Err(restart("[memory]"));
         }
-        let backend = if old.store_path() != new.store_path() {
-            config.open_backend(options).await?
-        } else if old.store.kind != new.store.kind {
-            return restart("[store] type");
-        } else if old.store.cache_bytes != new.store.cache_bytes {
-            return restart("[store] cache_bytes");
-        } else if old.kek != new.kek || old.key_path() != new.key_path() {
-            let wrapper = config.open_kek(options.passphrase)?;
-            Backend { records: Arc::clone(&self.backend.records), wrapper }
-        } else {
-            self.backend.clone()
+        let actor = Arc::clone(&options.actor);
+        let target = match config.target()? {
+            Some(target) => Some(self.opened(target, options.of_target()).await?),
+            None => None,
         };
-        let same = Arc::ptr_eq(&backend.records, &self.backend.records)
-            && Arc::ptr_eq(&backend.wrapper, &self.backend.wrapper)
-            && old.store == new.store
-            && old.scope.account == new.scope.account
-            && old.cache == new.cache;
-        Self::build(config, backend, same.then(|| self.cache.clone()).flatten(), executor).await
+        let own = self.opened(config, options).await?;
+        let audit = own.config.open_audit(&own.store)?;
+        let is_own = own.is(&self.own);
+        let moving = match (target, &self.moving) {
+            (None, _) => None,
+            (Some(target), Some(old)) if is_own && target.is(&old.target) => {
+                let moving = Moving { target, stores: Arc::clone(&old.stores) };
+                moving.open_logs(audit.as_ref(), &actor)?;
+                Some(moving)
+            }
+            (Some(target), old) => {
+                let old = old
+                    .as_ref()
+                    .filter(|old| own.is_of(&self.own.config) && target.is_of(&old.target.config));
+                Some(Moving::new(&own.store, target, old, audit.as_ref(), &actor)?)
+            }
+        };
+        let moves_as_before = match (&moving, &self.moving) {
+            (None, None) => true,
+            (Some(new), Some(old)) => Arc::ptr_eq(&new.stores, &old.stores),
+            _ => false,
+        };
+        let is_same = is_own
+            && moves_as_before
+            && own.config.store == self.own.config.store
+            && own.config.cache == self.own.config.cache;
+        let kept = is_same.then(|| self.cache.clone()).flatten();
+        Self::build(own, moving, audit, kept, executor)
     }
 
-    async fn build(
-        config: Config,
-        backend: Backend,
+    /// The store of `config`, which this may have open.
+    async fn opened(&self, config: Config, options: OpenOptions) -> Result<Opened> {
+        let target = self.moving.as_ref().map(|moving| &moving.target);
+        match [Some(&self.own), target].into_iter().flatten().find(|open| open.is_of(&config)) {
+            Some(open) => open.reconfigured(config, options).await,
+            None => Opened::open(config, options).await,
+        }
+    }
+
+    fn build(
+        own: Opened,
+        moving: Option<Moving>,
+        audit: Option<Arc<AuditLog>>,
         kept: Option<Arc<CachedStore>>,
         executor: &Executor,
     ) -> Result<Self> {
-        let store = Arc::new(backend.store(&config).await?);
-        let audit = config.open_audit(&store)?;
+        let config = &own.config;
+        let store: Arc<dyn SecretStore> = match &moving {
+            Some(moving) => moving.stores.clone(),
+            None => own.store.clone(),
+        };
         let below = (executor.below_cache)(config.referencing(store)?);
         let cache = match kept {
             Some(cache) => Some(cache),
@@ -95,13 +136,13 @@ impl Live {
         };
         let top = cache.clone().map_or(below, |cache| cache as Arc<dyn SecretStore>);
         let engine = config.engine_on(top, audit)?;
-        Ok(Self { config, backend, engine, cache })
+        Ok(Self { own, moving, engine, cache })
     }
 
     /// The configuration that is in force.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.own.config
     }
 
     /// The engine.
@@ -120,7 +161,7 @@ impl Live {
 impl fmt::Debug for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Live");
-        out.field("config", &self.config.file()).field("engine", &self.engine);
+        out.field("config", &self.own.config.file()).field("engine", &self.engine);
         out.finish_non_exhaustive()
     }
 }

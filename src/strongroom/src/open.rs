@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_core::audit::AuditLog;
+use strongroom_core::audit::{Actor, AuditLog};
 use strongroom_core::cache::{CachedStore, Spawn, ThreadSpawn};
 use strongroom_core::envelope::backup::BackupInfo;
 use strongroom_core::upkeep::Observer;
@@ -16,26 +16,13 @@ use strongroom_core::{
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 
 use crate::config::{Config, StoreType};
+use crate::moving::Moving;
+use crate::opened::Opened;
 
 /// How long to wait before looking again whether a store is free, at first and
 /// at most. Opening and closing a small store takes some 10 ms.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(50);
-
-/// What the engine's store is made of.
-#[derive(Clone, Debug)]
-pub(crate) struct Backend {
-    pub(crate) records: Arc<dyn RecordStore>,
-    pub(crate) wrapper: Arc<dyn KeyWrapper>,
-}
-
-impl Backend {
-    pub(crate) async fn store(&self, config: &Config) -> Result<EnvelopeStore> {
-        let (records, wrapper) = (Arc::clone(&self.records), Arc::clone(&self.wrapper));
-        let account = &config.scope.account;
-        EnvelopeStore::open(records, wrapper, account, config.envelope_options()).await
-    }
-}
 
 /// What a configuration does not say.
 #[derive(Debug, Default)]
@@ -43,8 +30,19 @@ pub struct OpenOptions {
     /// The passphrase of the key file, where the configuration says that there
     /// is one and not where.
     pub passphrase: Option<SecretBytes>,
+    /// The same for the store that secrets are moving to.
+    pub target_passphrase: Option<SecretBytes>,
     /// How long to wait while another process has the store open.
     pub wait: Duration,
+    /// Who works at the store that secrets are moving to, as its audit log has it.
+    pub actor: Arc<Actor>,
+}
+
+impl OpenOptions {
+    /// Those for the store that secrets are moving to.
+    pub(crate) fn of_target(&mut self) -> Self {
+        Self { passphrase: self.target_passphrase.take(), wait: self.wait, ..Self::default() }
+    }
 }
 
 impl Config {
@@ -55,7 +53,8 @@ impl Config {
     /// `AlreadyExists` if there is a store already; nothing is changed.
     pub async fn create(&self, options: OpenOptions) -> Result<Engine> {
         let store = Arc::new(self.create_store(options).await?);
-        self.engine(store)
+        let audit = self.open_audit(&store)?;
+        self.engine(store, audit)
     }
 
     /// Opens what [`create`](Self::create) made.
@@ -69,26 +68,53 @@ impl Config {
     ///   passphrase does not open it.
     /// - `Tampered`: the identity of the store, the key file or the last line of
     ///   the audit log was altered.
+    ///
+    /// With `[store] moving_to`, the same for the store that secrets are moving to.
     pub async fn open(&self, options: OpenOptions) -> Result<Engine> {
-        let store = Arc::new(self.open_store(options).await?);
-        self.engine(store)
+        let (store, audit) = self.open_stores(options).await?;
+        self.engine(store, audit)
     }
 
     /// The same, with references as they are stored.
     pub(crate) async fn open_alone(&self, options: OpenOptions) -> Result<Engine> {
+        let (store, audit) = self.open_stores(options).await?;
+        self.engine_on(store, audit)
+    }
+
+    /// The store with its audit log; and while its secrets move to another store,
+    /// both as one.
+    async fn open_stores(
+        &self,
+        mut options: OpenOptions,
+    ) -> Result<(Arc<dyn SecretStore>, Option<Arc<AuditLog>>)> {
+        let target = match self.target()? {
+            Some(target) => Some(Opened::open(target, options.of_target()).await?),
+            None => None,
+        };
+        let actor = Arc::clone(&options.actor);
         let store = Arc::new(self.open_store(options).await?);
         let audit = self.open_audit(&store)?;
-        self.engine_on(store, audit)
+        Ok(match target {
+            Some(target) => {
+                (Moving::new(&store, target, None, audit.as_ref(), &actor)?.stores, audit)
+            }
+            None => (store, audit),
+        })
     }
 
     /// The store alone, without names and audit log: for a program that builds
     /// its own [`Engine`], or has to look at a log that does not open.
     pub async fn open_store(&self, options: OpenOptions) -> Result<EnvelopeStore> {
-        self.open_backend(options).await?.store(self).await
+        let (records, wrapper) = self.open_parts(options).await?;
+        let account = &self.scope.account;
+        EnvelopeStore::open(records, wrapper, account, self.envelope_options()).await
     }
 
-    /// Key and records, which exist.
-    pub(crate) async fn open_backend(&self, options: OpenOptions) -> Result<Backend> {
+    /// Records and key, which exist.
+    pub(crate) async fn open_parts(
+        &self,
+        options: OpenOptions,
+    ) -> Result<(Arc<dyn RecordStore>, Arc<dyn KeyWrapper>)> {
         self.check_places()?;
         let path = self.store_path();
         if !path.is_dir() {
@@ -100,7 +126,7 @@ impl Config {
             )));
         }
         let wrapper = self.open_kek(options.passphrase)?;
-        Ok(Backend { records: self.records(options.wait).await?, wrapper })
+        Ok((self.records(options.wait).await?, wrapper))
     }
 
     async fn create_store(&self, options: OpenOptions) -> Result<EnvelopeStore> {
@@ -142,9 +168,8 @@ impl Config {
         EnvelopeStore::verify_backup(backup, &*wrapper, &self.scope.account).await
     }
 
-    /// `store` with names and the audit log.
-    fn engine(&self, store: Arc<EnvelopeStore>) -> Result<Engine> {
-        let audit = self.open_audit(&store)?;
+    /// `store` with names, references, cache and the audit log.
+    fn engine(&self, store: Arc<dyn SecretStore>, audit: Option<Arc<AuditLog>>) -> Result<Engine> {
         let store = self.referencing(store)?;
         let store: Arc<dyn SecretStore> =
             match self.cached(store.clone(), Arc::new(ThreadSpawn::new()))? {
@@ -209,7 +234,7 @@ impl Config {
         }
     }
 
-    fn envelope_options(&self) -> EnvelopeOptions {
+    pub(crate) fn envelope_options(&self) -> EnvelopeOptions {
         EnvelopeOptions {
             suite: self.store.suite,
             recovery_window: self.store.recovery_window,
@@ -319,7 +344,7 @@ mod tests {
         let opener = std::thread::spawn(move || {
             waits.send(()).expect("heard");
             let wait = Duration::from_mins(10);
-            block_on(config.open(OpenOptions { passphrase: None, wait })).is_ok()
+            block_on(config.open(OpenOptions { wait, ..OpenOptions::default() })).is_ok()
         });
         waiting.recv().expect("it runs");
         drop(engine);

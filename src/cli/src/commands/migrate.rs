@@ -1,19 +1,14 @@
 //! `strongroom migrate`
 
 use std::io::{self, Write};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use futures_executor::block_on;
-use strongroom::audit::Actor;
-use strongroom::migrate::Recorder;
 use strongroom::upkeep::Selection;
-use strongroom::{Config, EnvelopeStore, Error, Migrate, Migrated, Migrating, Scope};
+use strongroom::{Error, Migrate, Migrated, Scope};
 
-use crate::context::{Context, actor};
+use crate::context::Context;
 use crate::failure::Result;
 use crate::output::{BAD, BOLD, DIM, visible};
-use crate::progress::Steps;
 
 /// Move secrets to another store, with every version
 ///
@@ -21,6 +16,10 @@ use crate::progress::Steps;
 /// moved, and the target has it. It may be interrupted at any moment: the same
 /// command does the rest. A secret that the target has already is reported and
 /// left in both.
+///
+/// With [store] moving_to in the configuration, secrets are read and written where
+/// they are, before and after they move. A sidecar moves them while it serves, once
+/// its configuration says where to.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -32,9 +31,9 @@ pub(crate) struct Args {
     /// account.NAME, org.NAME, or NAME for a project [default: every secret]
     #[arg(value_name = "NAME", conflicts_with = "within")]
     names: Vec<String>,
-    /// The configuration of the store that they move to
+    /// The configuration of the store that they move to [default: [store] moving_to]
     #[arg(long, value_name = "PATH")]
-    to: PathBuf,
+    to: Option<PathBuf>,
     /// The secrets of this scope and of the scopes below it
     #[arg(long, value_name = "SCOPE")]
     within: Option<Scope>,
@@ -49,20 +48,10 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
-        let config = context.config()?;
-        let scope = context.scope(&config)?;
-        let to = Config::load(&self.to)?;
-        if to.scope.account != config.scope.account {
-            return Err(Error::configuration(format!(
-                "the source holds account {}, and the target {}: a secret keeps its account",
-                config.scope.account, to.scope.account
-            ))
-            .during("migrate")
-            .into());
-        }
-        let names = self.names.iter().map(|name| scope.resolve(name));
-        let names = names.collect::<strongroom::Result<Vec<_>>>();
-        let names = names.map_err(|error| error.during("migrate"))?;
+        let to = self.to.as_deref().map(real).transpose()?;
+        let mut session = context.session_moving_to(to.as_deref())?;
+        let names = self.names.iter().map(|name| session.resolve("migrate", name));
+        let names = names.collect::<Result<Vec<_>>>()?;
         let selection = match &self.within {
             _ if !names.is_empty() => Selection::names(&names),
             Some(scope) => Selection::within(scope),
@@ -70,26 +59,17 @@ impl Args {
         };
         let (remove_source, dry_run) = (self.remove_source, self.dry_run);
         let what = Migrate { selection, remove_source, dry_run };
-        let actor = Arc::new(actor());
-        let (source, source_log) = open(context, &config, &actor)?;
-        let (target, target_log) = open(context, &to, &actor)?;
-        let both = Migrating::new(source, target).with_logs(source_log, target_log);
-        let steps = Steps::new(context.output, "migrate");
-        let moved = block_on(both.migrate(&what, &|progress| steps.observe(progress)));
-        drop(steps);
-        show(context, &moved?)
+        let moved = session.migrate(&what, to.as_deref())?;
+        show(context, &moved)
     }
 }
 
-/// A store, and where it records what happens to it.
-fn open(
-    context: &Context,
-    config: &Config,
-    actor: &Arc<Actor>,
-) -> Result<(Arc<EnvelopeStore>, Option<Recorder>)> {
-    let store = Arc::new(context.store(config)?);
-    let log = config.open_audit(&store)?;
-    Ok((store, log.map(|log| Recorder { log, actor: Arc::clone(actor) })))
+/// The one path of a configuration that exists.
+fn real(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(|error| {
+        let what = format!("the configuration {} cannot be used: {error}", path.display());
+        Error::configuration(what).during("migrate").with_source(error).into()
+    })
 }
 
 /// Shows what moved; an error if something did not.

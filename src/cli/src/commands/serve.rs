@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
-use crate::context::{Context, passphrase};
+use crate::context::{Context, passphrase, target_passphrase};
 use crate::failure::Result;
 use crate::output::{GOOD, Output, visible};
 
@@ -58,6 +58,7 @@ impl Args {
         let options = RunOptions {
             config: context.home()?.config,
             passphrase: passphrase(&config)?,
+            target_passphrase: target_passphrase(&config)?,
             wait: context.wait(),
             socket: context.socket()?,
             ready: self.ready(context.output),

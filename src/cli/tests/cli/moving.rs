@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::kit::{Home, VALUE};
+use crate::kit::{Home, Serving, VALUE};
 
 /// A second installation, and the path of its configuration.
 fn other(store: &str) -> (Home, String) {
@@ -60,7 +60,7 @@ fn what_does_not_move_is_told_by_name_and_code() {
     assert!(got(&home, "account.db") == "mine" && got(&target, "account.db") == "theirs");
     let itself = home.path("strongroom.toml");
     let itself = itself.to_str().expect("UTF-8");
-    home.fails(9, &["--wait", "0s", "migrate", "--to", itself], b"");
+    home.fails(15, &["migrate", "--to", itself], b"");
 }
 
 #[test]
@@ -77,15 +77,58 @@ fn progress_comes_as_lines_of_json() {
     assert_eq!(first["progress"]["total"], 1);
 }
 
+/// By itself, and through a sidecar.
+fn each_way(test: impl Fn(&Home, &dyn Fn(&Home) -> Option<Serving>)) {
+    test(&Home::ready(), &|_| None);
+    test(&Home::ready(), &|home| Some(home.serve()));
+}
+
+#[test]
+fn a_sidecar_moves_what_its_configuration_says() {
+    let home = Home::ready();
+    let (target, config) = other("sled");
+    home.put("account.db", "first");
+    home.put("account.db", VALUE);
+    let serving = home.serve();
+    let error = home.fails(15, &["migrate", "--to", &config], b"");
+    assert!(error.contains("[store] moving_to") && error.contains("SIGHUP"), "{error}");
+    drop(serving);
+    let line = format!("moving_to = \"{config}\"");
+    home.configure("#moving_to = \"new/strongroom.toml\"", &line);
+    let serving = home.serve();
+    let moved = home.json(&["migrate"]);
+    assert_eq!((&moved["moved"], &moved["versions"]), (&1.into(), &2.into()));
+    assert!(got(&home, "account.db") == VALUE, "it is served from where it is");
+    home.put("account.new", VALUE);
+    drop(serving);
+    // The same without a sidecar.
+    assert!(got(&home, "account.new") == VALUE);
+    assert_eq!(home.json(&["migrate", "--to", &config])["failed"], 0);
+    let (_other, elsewhere) = other("redb");
+    home.fails(15, &["migrate", "--to", &elsewhere], b"");
+    assert!(got(&target, "account.new") == VALUE);
+    for home in [&home, &target] {
+        home.ok(&["audit", "verify"]);
+    }
+    home.configure(&line, "#");
+    home.ok(&["verify"]);
+    let error = home.fails(15, &["migrate"], b"");
+    assert!(error.contains("--to"), "{error}");
+}
+
 #[test]
 fn a_store_with_a_bad_record_does_not_verify() {
-    let home = Home::ready();
+    each_way(a_bad_record_is_found);
+}
+
+fn a_bad_record_is_found(home: &Home, serve: &dyn Fn(&Home) -> Option<Serving>) {
     home.put("account.bad", VALUE);
     home.put("account.good", VALUE);
     let good = home.json(&["verify"]);
     assert_eq!((&good["secrets"], &good["versions"]), (&2.into(), &2.into()));
     assert_eq!(good["failed"], 0);
-    spoil_a_record(&home);
+    spoil_a_record(home);
+    let _serving = serve(home);
     let output = home.run(&["verify", "--json"], b"");
     assert_eq!(output.status.code(), Some(11));
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -111,9 +154,13 @@ fn spoil_a_record(home: &Home) {
 
 #[test]
 fn a_backup_is_private_sealed_and_becomes_the_same_store_elsewhere() {
-    let home = Home::ready();
+    each_way(a_backup_becomes_the_same_store);
+}
+
+fn a_backup_becomes_the_same_store(home: &Home, serve: &dyn Fn(&Home) -> Option<Serving>) {
     home.put("account.db", "first");
     home.put("account.db", VALUE);
+    let _serving = serve(home);
     let file = home.path("it.backup");
     let path = file.to_str().expect("UTF-8");
     let made = home.json(&["backup", "create", "--output", path]);
@@ -151,7 +198,11 @@ fn a_backup_is_private_sealed_and_becomes_the_same_store_elsewhere() {
 
 #[test]
 fn an_import_maps_names_shows_no_value_and_never_doubles() {
-    let home = Home::ready();
+    each_way(an_import_never_doubles);
+}
+
+fn an_import_never_doubles(home: &Home, serve: &dyn Fn(&Home) -> Option<Serving>) {
+    let _serving = serve(home);
     let file = home.path("export.env");
     let path = file.to_str().expect("UTF-8");
     fs::write(&file, format!("# made by a test\nDB_URL=\"{VALUE}\"\nA=plain\n")).expect("written");
@@ -165,7 +216,7 @@ fn an_import_maps_names_shows_no_value_and_never_doubles() {
     assert!(output.status.success(), "{told}");
     assert!(!told.contains(VALUE) && !told.contains("plain\n"), "a value is shown");
     assert!(told.contains("app-DB_URL") && told.contains("remove it"), "{told}");
-    assert!(got(&home, "account.app-DB_URL") == VALUE);
+    assert!(got(home, "account.app-DB_URL") == VALUE);
     let again = home.json(&import);
     assert_eq!((&again["same"], &again["new"]), (&2.into(), &0.into()));
     assert!(home.json(&["versions", "account.app-A"]).to_string().matches("\"1\"").count() == 1);
@@ -176,10 +227,10 @@ fn an_import_maps_names_shows_no_value_and_never_doubles() {
     home.fails(3, &["get", "account.app-NEW"], b"");
     let skipped = home.json(&[&import[..], &["--existing", "skip"]].concat());
     assert_eq!((&skipped["left"], &skipped["new"]), (&1.into(), &1.into()));
-    assert!(got(&home, "account.app-A") == "plain");
+    assert!(got(home, "account.app-A") == "plain");
     let written = home.json(&[&import[..], &["--existing", "overwrite"]].concat());
     assert_eq!((&written["changed"], &written["same"]), (&1.into(), &1.into()));
-    assert!(got(&home, "account.app-A") == "other");
+    assert!(got(home, "account.app-A") == "other");
 
     fs::write(&file, "a b=1\n").expect("written");
     home.fails(15, &import, b"");
@@ -187,5 +238,5 @@ fn an_import_maps_names_shows_no_value_and_never_doubles() {
     fs::write(&json, r#"{"data":{"data":{"user":"u","p/w":"x"},"metadata":{}}}"#).expect("written");
     let json = json.to_str().expect("UTF-8");
     home.ok(&["--scope", "account", "import", json, "--format", "vault"]);
-    assert!(got(&home, "account.p_w") == "x");
+    assert!(got(home, "account.p_w") == "x");
 }

@@ -1,14 +1,16 @@
 //! What is asked and answered when all is well.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use strongroom_client::{Change, ChangeKind};
+use strongroom_core::envelope::backup::WriteSink;
 use strongroom_core::upkeep::{Reencrypt, Selection};
 use strongroom_core::{
-    ErrorKind, Expect, Kind, MetadataChange, PageRequest, Progress, PutOptions, Scope, SecretBytes,
-    SecretName, Select, Suite, Timestamp, Version,
+    ErrorKind, Expect, Kind, MetadataChange, Migrate, Migrated, PageRequest, Progress, PutOptions,
+    Scope, SecretBytes, SecretName, Select, Suite, Timestamp, Version,
 };
 
 use crate::connected;
@@ -178,4 +180,36 @@ async fn an_operation_that_does_not_end_as_it_should_is_an_error() {
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
     let destroyed = client.destroy_key_version(Some("k"), "1", &|_| ()).await;
     assert_eq!(destroyed.expect_err("another answer").kind(), ErrorKind::Internal);
+}
+
+#[tokio::test]
+async fn a_migration_and_a_look_at_the_store_are_told_as_they_came() {
+    let (_dir, _server, client) = connected().await;
+    let what = Migrate {
+        selection: Selection::Within("acme/x".to_owned()),
+        remove_source: true,
+        dry_run: true,
+    };
+    let moved = client.migrate(&what, Some(Path::new("/x/y.toml")), &|_| ()).await.expect("moved");
+    assert_eq!((moved.examined, moved.moved, moved.removed, moved.versions), (0, 1, 1, 1));
+    assert!(moved.dry_run);
+    let everything = client.migrate(&Migrate::default(), None, &|_| ()).await.expect("moved");
+    assert_eq!(everything, Migrated::default());
+    let verified = client.verify(&|_| ()).await.expect("verified");
+    assert_eq!((verified.secrets, verified.is_good()), (2, false));
+}
+
+#[tokio::test]
+async fn a_backup_is_whole_or_an_error() {
+    let (_dir, _server, client) = connected().await;
+    let told = Mutex::new(0);
+    let observer = |progress: &Progress| *told.lock().expect("no panic") += progress.done;
+    let mut sink = WriteSink(Vec::new());
+    let info = client.backup(&mut sink, &observer).await.expect("whole");
+    assert!(sink.0 == b"abcdef" && info.bytes == 6 && info.names == 1);
+    assert_eq!(*told.lock().expect("no panic"), 2);
+    for kind in [ErrorKind::Unavailable, ErrorKind::Internal] {
+        let error = client.backup(&mut WriteSink(Vec::new()), &observer).await;
+        assert_eq!(error.expect_err("not whole").kind(), kind);
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt, stream};
@@ -80,7 +81,7 @@ impl Drop for Server {
 }
 
 async fn accept(listener: UnixListener, seen: mpsc::UnboundedSender<Seen>) {
-    let fake = Fake { seen: seen.clone(), values: Mutex::default() };
+    let fake = Fake { seen: seen.clone(), values: Mutex::default(), backups: AtomicUsize::new(0) };
     let server = StrongroomServer::new(fake).max_decoding_message_size(32 << 20);
     let mut connections = JoinSet::new();
     loop {
@@ -104,6 +105,7 @@ async fn accept(listener: UnixListener, seen: mpsc::UnboundedSender<Seen>) {
 struct Fake {
     seen: mpsc::UnboundedSender<Seen>,
     values: Mutex<HashMap<String, (i32, bytes::Bytes)>>,
+    backups: AtomicUsize,
 }
 
 impl Fake {
@@ -230,6 +232,50 @@ impl Strongroom for Fake {
         assert_eq!((kek.as_str(), version.as_str()), ("k", "1"));
         // The answer of another operation.
         Ok(Response::new(events([Event::Outcome(v1::Outcome::default())])))
+    }
+
+    type MigrateStream = Events<v1::TaskEvent>;
+
+    async fn migrate(&self, request: Request<v1::MigrateRequest>) -> Answer<Events<v1::TaskEvent>> {
+        // What was asked comes back as numbers.
+        let request = request.into_inner();
+        let migrated = v1::Migrated {
+            examined: request.names.len() as u64,
+            moved: u64::from(request.within == "acme/x"),
+            removed: u64::from(request.remove_source),
+            versions: u64::from(request.target == "/x/y.toml"),
+            dry_run: request.dry_run,
+            ..v1::Migrated::default()
+        };
+        Ok(Response::new(events([Event::Migrated(migrated)])))
+    }
+
+    type VerifyStream = Events<v1::TaskEvent>;
+
+    async fn verify(&self, _: Request<v1::VerifyRequest>) -> Answer<Events<v1::TaskEvent>> {
+        let verified = v1::Verified { secrets: 2, strangers: 1, ..v1::Verified::default() };
+        Ok(Response::new(events([Event::Verified(verified)])))
+    }
+
+    type BackupStream = Events<v1::BackupResponse>;
+
+    /// The first is whole, the second ends before its end, and the third says that it
+    /// is longer.
+    async fn backup(&self, _: Request<v1::BackupRequest>) -> Answer<Events<v1::BackupResponse>> {
+        let time = self.backups.fetch_add(1, Ordering::SeqCst);
+        let piece = |chunk: &'static [u8]| v1::BackupResponse {
+            chunk: chunk.into(),
+            progress: Some(v1::Progress { done: 1, ..v1::Progress::default() }),
+            info: None,
+        };
+        let bytes = if time == 2 { 7 } else { 6 };
+        let info = v1::BackupInfo { created: Some(now()), names: 1, bytes, ..Default::default() };
+        let end = v1::BackupResponse { info: Some(info), ..v1::BackupResponse::default() };
+        let mut pieces = vec![Ok(piece(b"abc")), Ok(piece(b"def")), Ok(end)];
+        if time == 1 {
+            pieces.pop();
+        }
+        Ok(Response::new(stream::iter(pieces).boxed()))
     }
 
     async fn batch_get(

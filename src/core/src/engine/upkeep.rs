@@ -4,6 +4,7 @@ use super::Engine;
 use crate::audit::Event;
 use crate::envelope::backup::{BackupInfo, BackupSink};
 use crate::error::{Error, Result};
+use crate::migrate::{Migrate, Migrated};
 use crate::name::Scope;
 use crate::upkeep::{KeyReport, Observer, Outcome, Reencrypt, Upkeep, Verified};
 use crate::wrapper::KekVersion;
@@ -49,6 +50,14 @@ impl Engine {
     ) -> Result<BackupInfo> {
         let operation = "backup";
         let result = self.begin_upkeep(operation).await?.backup(out, observer).await;
+        self.end_upkeep(operation, result).await
+    }
+
+    /// Moves secrets to the store that this one is moving to; see
+    /// [`Upkeep::migrate`].
+    pub async fn migrate(&self, what: &Migrate, observer: &Observer<'_>) -> Result<Migrated> {
+        let operation = "migrate";
+        let result = self.begin_upkeep(operation).await?.migrate(what, observer).await;
         self.end_upkeep(operation, result).await
     }
 

@@ -43,7 +43,7 @@ const SWEEPS_AT_OPEN: usize = 8;
 const SWEEPS_AT_WRITE: usize = 1;
 
 /// How an [`EnvelopeStore`] behaves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvelopeOptions {
     /// The AEAD of new records; records of every suite are read.
     pub suite: Suite,
@@ -80,11 +80,23 @@ pub struct EnvelopeStore {
     account: String,
     identity: Identity,
     description: String,
+    turns: Arc<Turns>,
+    leftovers: Arc<Leftovers>,
+}
+
+/// What writers of the same records wait for each other with.
+struct Turns {
     write_locks: Box<[Mutex<()>]>,
     /// Held by whoever rotates, rewraps or encrypts anew.
     upkeep: Mutex<()>,
     hasher: RandomState,
-    leftovers: Arc<Leftovers>,
+}
+
+impl Turns {
+    fn new() -> Arc<Self> {
+        let write_locks = (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect();
+        Arc::new(Self { write_locks, upkeep: Mutex::new(()), hasher: RandomState::new() })
+    }
 }
 
 impl EnvelopeStore {
@@ -113,6 +125,36 @@ impl EnvelopeStore {
     ) -> Result<Self> {
         let at = Arc::clone(&records);
         let place = |e: Error| e.during("open").in_store(at.describe());
+        let leftovers = Arc::new(Leftovers::find(&*records).await.map_err(place)?);
+        let store =
+            Self::assemble(records, wrapper, account, options, Turns::new(), leftovers).await?;
+        store.sweep_on(SWEEPS_AT_OPEN).await;
+        Ok(store)
+    }
+
+    /// The same records under another wrapper or with other settings, while this
+    /// store is still in use: writers, uploads and upkeep of the two know of each
+    /// other.
+    pub async fn reopen(
+        &self,
+        wrapper: Arc<dyn KeyWrapper>,
+        account: &str,
+        options: EnvelopeOptions,
+    ) -> Result<Self> {
+        let (turns, leftovers) = (Arc::clone(&self.turns), Arc::clone(&self.leftovers));
+        let records = Arc::clone(&self.records);
+        let store = Self::assemble(records, wrapper, account, options, turns, leftovers).await?;
+        Ok(store.with_clock(Arc::clone(&self.clock)))
+    }
+
+    async fn assemble(
+        records: Arc<dyn RecordStore>,
+        wrapper: Arc<dyn KeyWrapper>,
+        account: &str,
+        options: EnvelopeOptions,
+        turns: Arc<Turns>,
+        leftovers: Arc<Leftovers>,
+    ) -> Result<Self> {
         let identity = Identity::open(&*records, &*wrapper, account)
             .await
             .and_then(|identity| {
@@ -120,11 +162,10 @@ impl EnvelopeStore {
                     Error::configuration("the store has not been initialized: create it first")
                 })
             })
-            .map_err(place)?;
+            .map_err(|e| e.during("open").in_store(records.describe()))?;
         let scope = Scope::account(account)?;
         let description = format!("{} under {}", records.describe(), wrapper.identity());
-        let leftovers = Arc::new(Leftovers::find(&*records).await.map_err(place)?);
-        let store = Self {
+        Ok(Self {
             records,
             wrapper,
             clock: SystemClock::shared(),
@@ -132,13 +173,9 @@ impl EnvelopeStore {
             account: scope.account_id().to_owned(),
             identity,
             description,
-            write_locks: (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect(),
-            upkeep: Mutex::new(()),
-            hasher: RandomState::new(),
+            turns,
             leftovers,
-        };
-        store.sweep_on(SWEEPS_AT_OPEN).await;
-        Ok(store)
+        })
     }
 
     /// Takes the time from `clock`.
@@ -167,8 +204,8 @@ impl EnvelopeStore {
     }
 
     async fn lock(&self, name: &SecretName) -> MutexGuard<'_, ()> {
-        let index = self.hasher.hash_one(name) % WRITE_LOCKS as u64;
-        self.write_locks[index as usize].lock().await
+        let index = self.turns.hasher.hash_one(name) % WRITE_LOCKS as u64;
+        self.turns.write_locks[index as usize].lock().await
     }
 
     fn owns(&self, scope: &Scope) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The audit logs of the two stores: each says what became of its own secrets.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::audit::{Actor, AuditLog, Event};
 use crate::error::{Error, Result};
@@ -17,14 +17,22 @@ pub struct Recorder {
 }
 
 /// Records in the log of one of the stores, if it has one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Journal(pub(super) Option<Recorder>);
+#[derive(Debug, Default)]
+pub(super) struct Journal(RwLock<Option<Recorder>>);
 
 impl Journal {
+    pub(super) fn set(&self, recorder: Option<Recorder>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = recorder;
+    }
+
+    fn recorder(&self) -> Option<Recorder> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What is about to happen: it does not, if that cannot be recorded.
     pub(super) async fn intend(&self, operation: &'static str, name: &SecretName) -> Result<()> {
-        let Some(Recorder { log, actor }) = &self.0 else { return Ok(()) };
-        log.record(&Event::intent(operation, actor).about(name)).await
+        let Some(Recorder { log, actor }) = self.recorder() else { return Ok(()) };
+        log.record(&Event::intent(operation, &actor).about(name)).await
     }
 
     /// What came of it, which is returned.
@@ -35,8 +43,8 @@ impl Journal {
         result: Result<T>,
         version: Option<&Version>,
     ) -> Result<T> {
-        if let Some(Recorder { log, actor }) = &self.0 {
-            let event = Event::done(operation, actor).about(name);
+        if let Some(Recorder { log, actor }) = self.recorder() {
+            let event = Event::done(operation, &actor).about(name);
             let event = match &result {
                 Ok(_) => match version {
                     Some(version) => event.of_version(version),

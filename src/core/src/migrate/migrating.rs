@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::lock::{Mutex, MutexGuard};
 use strongroom_guard::SecretBytes;
 
+use super::HAND_OVER;
 use super::copy::{Route, Side};
 use super::journal::{Journal, Recorder};
 use crate::context::CallerContext;
@@ -21,6 +22,7 @@ use crate::name::{Scope, SecretName};
 use crate::secret::{Listing, Secret, Version, VersionInfo};
 use crate::store::{Capabilities, Page, PageRequest, PutOptions, SecretStore, Select};
 use crate::transfer::Standing;
+use crate::upkeep::Upkeep;
 
 /// Writes to one name, and its switch, wait for each other; names share this many
 /// locks. A list takes all of them.
@@ -30,16 +32,22 @@ const LOCKS: usize = 64;
 /// is owned, before, during and after its switch. New names begin at the source
 /// until everything has been moved, and at the target from then on.
 ///
-/// It has no [`Upkeep`](crate::Upkeep): keys are looked after in each store on
-/// its own. Values that callers keep sealed stay under the key that sealed them.
+/// Its [`Upkeep`] is the source's, but for the destruction of keys: the target is
+/// looked after when it stands alone. Values that callers keep sealed stay under the
+/// key that sealed them.
 pub struct Migrating {
     pub(super) source: Arc<dyn SecretStore>,
     pub(super) target: Arc<dyn SecretStore>,
     pub(super) source_log: Journal,
     pub(super) target_log: Journal,
+    pub(super) turns: Arc<Turns>,
+    description: String,
+}
+
+/// What writers and migrations of the same two stores wait for each other with.
+pub(super) struct Turns {
     /// Held by the one migration that runs.
     pub(super) running: Mutex<()>,
-    description: String,
     locks: Box<[Mutex<()>]>,
     hasher: RandomState,
     begins_at_target: AtomicBool,
@@ -49,7 +57,10 @@ pub struct Migrating {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     Source,
-    Target,
+    Target {
+        /// Whether the source knows nothing of it.
+        unknown: bool,
+    },
 }
 
 impl Migrating {
@@ -62,12 +73,21 @@ impl Migrating {
             target,
             source_log: Journal::default(),
             target_log: Journal::default(),
-            running: Mutex::new(()),
+            turns: Arc::new(Turns {
+                running: Mutex::new(()),
+                locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+                hasher: RandomState::new(),
+                begins_at_target: AtomicBool::new(false),
+            }),
             description,
-            locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
-            hasher: RandomState::new(),
-            begins_at_target: AtomicBool::new(false),
         }
+    }
+
+    /// For the same two stores, opened with other settings while `other` is still
+    /// in use.
+    #[must_use]
+    pub fn taking_turns_with(self, other: &Self) -> Self {
+        Self { turns: Arc::clone(&other.turns), ..self }
     }
 
     /// Records what happens to each store's secrets in its own log: the switches
@@ -75,7 +95,14 @@ impl Migrating {
     /// written at the source, is recorded by the engine in front.
     #[must_use]
     pub fn with_logs(self, source: Option<Recorder>, target: Option<Recorder>) -> Self {
-        Self { source_log: Journal(source), target_log: Journal(target), ..self }
+        self.set_logs(source, target);
+        self
+    }
+
+    /// The same from now on, for logs that were opened anew.
+    pub fn set_logs(&self, source: Option<Recorder>, target: Option<Recorder>) {
+        self.source_log.set(source);
+        self.target_log.set(target);
     }
 
     pub(super) fn route(&self) -> Route<'_> {
@@ -83,14 +110,14 @@ impl Migrating {
     }
 
     pub(super) async fn lock(&self, name: &SecretName) -> MutexGuard<'_, ()> {
-        let index = self.hasher.hash_one(name) % LOCKS as u64;
-        self.locks[index as usize].lock().await
+        let index = self.turns.hasher.hash_one(name) % LOCKS as u64;
+        self.turns.locks[index as usize].lock().await
     }
 
     /// While this is held, no name changes its owner.
     async fn lock_all(&self) -> Vec<MutexGuard<'_, ()>> {
         let mut guards = Vec::with_capacity(LOCKS);
-        for lock in &self.locks {
+        for lock in &self.turns.locks {
             guards.push(lock.lock().await);
         }
         guards
@@ -99,7 +126,7 @@ impl Migrating {
     /// From now on, new names begin at the target; every write that began before
     /// has ended.
     pub(super) async fn begin_at_target(&self) {
-        self.begins_at_target.store(true, Ordering::SeqCst);
+        self.turns.begins_at_target.store(true, Ordering::SeqCst);
         drop(self.lock_all().await);
     }
 
@@ -107,12 +134,14 @@ impl Migrating {
     async fn owner(&self, name: &SecretName) -> Result<Owner> {
         let Route { source, target } = self.route();
         match source.standing(name).await? {
-            Standing::Moved { to, .. } if to.id == target.place().id => Ok(Owner::Target),
+            Standing::Moved { to, .. } if to.id == target.place().id => {
+                Ok(Owner::Target { unknown: false })
+            }
             Standing::Absent => match target.standing(name).await? {
-                Standing::Absent if !self.begins_at_target.load(Ordering::SeqCst) => {
+                Standing::Absent if !self.turns.begins_at_target.load(Ordering::SeqCst) => {
                     Ok(Owner::Source)
                 }
-                _ => Ok(Owner::Target),
+                _ => Ok(Owner::Target { unknown: true }),
             },
             _ => Ok(Owner::Source),
         }
@@ -121,7 +150,7 @@ impl Migrating {
     fn at(&self, owner: Owner) -> &dyn SecretStore {
         match owner {
             Owner::Source => &*self.source,
-            Owner::Target => &*self.target,
+            Owner::Target { .. } => &*self.target,
         }
     }
 
@@ -143,6 +172,21 @@ impl Migrating {
         ask(self.at(self.owner(name).await?)).await
     }
 
+    /// Records that `name` is about to be changed at the target. The engine in front
+    /// does so in the source's log, where a secret that the source never had must not
+    /// look like one that was lost.
+    async fn begin_change(
+        &self,
+        operation: &'static str,
+        name: &SecretName,
+        unknown: bool,
+    ) -> Result<()> {
+        if unknown {
+            self.source_log.done(HAND_OVER, name, Ok(()), None).await?;
+        }
+        self.target_log.intend(operation, name).await
+    }
+
     /// Changes `name` where it is, and records what happened at the target.
     async fn change<'a, T>(
         &'a self,
@@ -153,10 +197,8 @@ impl Migrating {
     ) -> Result<T> {
         let _lock = self.lock(name).await;
         let owner = self.owner(name).await?;
-        if owner == Owner::Source {
-            return change(&*self.source).await;
-        }
-        self.target_log.intend(operation, name).await?;
+        let Owner::Target { unknown } = owner else { return change(&*self.source).await };
+        self.begin_change(operation, name, unknown).await?;
         let result = change(&*self.target).await;
         let version = result.as_ref().ok().and_then(version).cloned();
         self.target_log.done(operation, name, result, version.as_ref()).await
@@ -220,8 +262,8 @@ impl SecretStore for Migrating {
             let _lock = self.lock(name).await;
             self.owner(name).await?
         };
-        if owner == Owner::Target {
-            self.target_log.intend("put", name).await?;
+        if let Owner::Target { unknown } = owner {
+            self.begin_change("put", name, unknown).await?;
             let result = self.target.put_file(name, source, options).await;
             let version = result.as_ref().ok().map(|info| info.version.clone());
             return self.target_log.done("put", name, result, version.as_ref()).await;
@@ -232,7 +274,7 @@ impl SecretStore for Migrating {
                 let _lock = self.lock(name).await;
                 match self.owner(name).await? {
                     Owner::Source => Err(error),
-                    Owner::Target => Err(Error::conflict(
+                    Owner::Target { .. } => Err(Error::conflict(
                         "the secret was moved while the file came: send it again",
                     )
                     .retryable(true)),
@@ -308,8 +350,9 @@ impl SecretStore for Migrating {
     }
 
     async fn seal(&self, context: &CallerContext, value: &SecretBytes) -> Result<Vec<u8>> {
-        let moved = self.begins_at_target.load(Ordering::SeqCst);
-        self.at(if moved { Owner::Target } else { Owner::Source }).seal(context, value).await
+        let moved = self.turns.begins_at_target.load(Ordering::SeqCst);
+        let at = if moved { &self.target } else { &self.source };
+        at.seal(context, value).await
     }
 
     async fn open(&self, context: &CallerContext, sealed: &[u8]) -> Result<SecretBytes> {
@@ -319,6 +362,10 @@ impl SecretStore for Migrating {
             }
             answer => answer,
         }
+    }
+
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        Some(self)
     }
 
     async fn check(&self) -> Result<Vec<String>> {

@@ -37,6 +37,7 @@ mod copy;
 mod journal;
 mod migrating;
 mod run;
+mod upkeep;
 
 use serde::Serialize;
 

@@ -44,7 +44,7 @@ impl Migrating {
     ///   where it is.
     pub async fn migrate(&self, what: &Migrate, observer: &Observer<'_>) -> Result<Migrated> {
         let place = |error: Error| error.during("migrate");
-        let _running = self.running.try_lock().ok_or_else(|| {
+        let _running = self.turns.running.try_lock().ok_or_else(|| {
             let busy = Error::conflict("another migration of these stores is running");
             place(busy.retryable(true))
         })?;

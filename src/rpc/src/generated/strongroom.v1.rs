@@ -488,7 +488,7 @@ pub struct DestroyKeyVersionRequest {
 /// end as the last.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskEvent {
-    #[prost(oneof = "task_event::Event", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "task_event::Event", tags = "1, 2, 3, 4, 5, 6")]
     pub event: ::core::option::Option<task_event::Event>,
 }
 /// Nested message and enum types in `TaskEvent`.
@@ -504,6 +504,10 @@ pub mod task_event {
         /// The version was destroyed.
         #[prost(message, tag = "4")]
         Destroyed(super::KekVersion),
+        #[prost(message, tag = "5")]
+        Verified(super::Verified),
+        #[prost(message, tag = "6")]
+        Migrated(super::Migrated),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -589,6 +593,103 @@ pub struct KekVersion {
     pub created: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(bool, tag = "3")]
     pub is_current: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MigrateRequest {
+    /// Which secrets, as in ReencryptRequest.
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "2")]
+    pub within: ::prost::alloc::string::String,
+    /// Remove the versions from the source, once the target has given them back a
+    /// second time.
+    #[prost(bool, tag = "3")]
+    pub remove_source: bool,
+    /// Change nothing, and tell what would not fit.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+    /// The configuration of the store that they are to move to, as the caller has it:
+    /// if the sidecar's names another one, nothing is moved. Empty: whichever it names.
+    #[prost(string, tag = "5")]
+    pub target: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupRequest {}
+/// A piece of a backup, and how far it is; the last one has neither, but what the
+/// backup holds. A stream without one is not a backup.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupResponse {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub chunk: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub progress: ::core::option::Option<Progress>,
+    #[prost(message, optional, tag = "3")]
+    pub info: ::core::option::Option<BackupInfo>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupInfo {
+    /// When it was begun.
+    #[prost(message, optional, tag = "1")]
+    pub created: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(uint64, tag = "2")]
+    pub names: u64,
+    /// Records and segments.
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+    /// The length of all chunks together.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// Whether all of it is of one moment; otherwise each secret is of one.
+    #[prost(bool, tag = "5")]
+    pub one_moment: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Verified {
+    #[prost(uint64, tag = "1")]
+    pub secrets: u64,
+    /// How many were opened, or should have been.
+    #[prost(uint64, tag = "2")]
+    pub versions: u64,
+    /// Secrets that went to another store, and that are being brought from one.
+    #[prost(uint64, tag = "3")]
+    pub moved: u64,
+    #[prost(uint64, tag = "4")]
+    pub incoming: u64,
+    /// Entries that stand where no release of the program writes any.
+    #[prost(uint64, tag = "5")]
+    pub strangers: u64,
+    /// How many things were found wrong, and the first of them.
+    #[prost(uint64, tag = "6")]
+    pub failed: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub failures: ::prost::alloc::vec::Vec<Failed>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Migrated {
+    #[prost(uint64, tag = "1")]
+    pub examined: u64,
+    #[prost(uint64, tag = "2")]
+    pub moved: u64,
+    #[prost(uint64, tag = "3")]
+    pub versions: u64,
+    /// Older versions that stayed behind, because the target keeps none.
+    #[prost(uint64, tag = "4")]
+    pub versions_left: u64,
+    /// Secrets that had been moved there before.
+    #[prost(uint64, tag = "5")]
+    pub already: u64,
+    /// Secrets whose versions were removed from the source.
+    #[prost(uint64, tag = "6")]
+    pub removed: u64,
+    /// Secrets that could not be moved and are where they were, and the first of them.
+    #[prost(uint64, tag = "7")]
+    pub failed: u64,
+    #[prost(message, repeated, tag = "8")]
+    pub failures: ::prost::alloc::vec::Vec<Failed>,
+    #[prost(bool, tag = "9")]
+    pub dry_run: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRequest {
@@ -1273,7 +1374,7 @@ pub mod strongroom_client {
             self.inner.unary(req, path, codec).await
         }
         /// Wraps every DEK anew that is not under the current version of every KEK.
-        /// This and the three that follow are about the whole store: a caller needs the
+        /// This and those that follow are about the whole store: a caller needs the
         /// verb for every name. They tell how far they are and then how they ended;
         /// whoever goes away ends them, and they go on where they were when called
         /// again.
@@ -1376,6 +1477,83 @@ pub mod strongroom_client {
                 .insert(
                     GrpcMethod::new("strongroom.v1.Strongroom", "DestroyKeyVersion"),
                 );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Moves secrets with all their versions to the store that the sidecar's
+        /// configuration names, while both are served as one.
+        pub async fn migrate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MigrateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TaskEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.Strongroom/Migrate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Migrate"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Opens everything that is stored, and tells what is not as it was written.
+        pub async fn verify(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VerifyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TaskEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.Strongroom/Verify",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Verify"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Gives the whole store as one file, every record sealed as it is: of use to
+        /// whoever has the KEK.
+        pub async fn backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackupRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BackupResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.Strongroom/Backup",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.Strongroom", "Backup"));
             self.inner.server_streaming(req, path, codec).await
         }
         /// What the sidecar is doing, and what its cache knows of secrets.
@@ -1551,7 +1729,7 @@ pub mod strongroom_server {
             + std::marker::Send
             + 'static;
         /// Wraps every DEK anew that is not under the current version of every KEK.
-        /// This and the three that follow are about the whole store: a caller needs the
+        /// This and those that follow are about the whole store: a caller needs the
         /// verb for every name. They tell how far they are and then how they ended;
         /// whoever goes away ends them, and they go on where they were when called
         /// again.
@@ -1595,6 +1773,41 @@ pub mod strongroom_server {
             tonic::Response<Self::DestroyKeyVersionStream>,
             tonic::Status,
         >;
+        /// Server streaming response type for the Migrate method.
+        type MigrateStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TaskEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Moves secrets with all their versions to the store that the sidecar's
+        /// configuration names, while both are served as one.
+        async fn migrate(
+            &self,
+            request: tonic::Request<super::MigrateRequest>,
+        ) -> std::result::Result<tonic::Response<Self::MigrateStream>, tonic::Status>;
+        /// Server streaming response type for the Verify method.
+        type VerifyStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TaskEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Opens everything that is stored, and tells what is not as it was written.
+        async fn verify(
+            &self,
+            request: tonic::Request<super::VerifyRequest>,
+        ) -> std::result::Result<tonic::Response<Self::VerifyStream>, tonic::Status>;
+        /// Server streaming response type for the Backup method.
+        type BackupStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::BackupResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Gives the whole store as one file, every record sealed as it is: of use to
+        /// whoever has the KEK.
+        async fn backup(
+            &self,
+            request: tonic::Request<super::BackupRequest>,
+        ) -> std::result::Result<tonic::Response<Self::BackupStream>, tonic::Status>;
         /// What the sidecar is doing, and what its cache knows of secrets.
         async fn status(
             &self,
@@ -2561,6 +2774,144 @@ pub mod strongroom_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DestroyKeyVersionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.Strongroom/Migrate" => {
+                    #[allow(non_camel_case_types)]
+                    struct MigrateSvc<T: Strongroom>(pub Arc<T>);
+                    impl<
+                        T: Strongroom,
+                    > tonic::server::ServerStreamingService<super::MigrateRequest>
+                    for MigrateSvc<T> {
+                        type Response = super::TaskEvent;
+                        type ResponseStream = T::MigrateStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MigrateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Strongroom>::migrate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MigrateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.Strongroom/Verify" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifySvc<T: Strongroom>(pub Arc<T>);
+                    impl<
+                        T: Strongroom,
+                    > tonic::server::ServerStreamingService<super::VerifyRequest>
+                    for VerifySvc<T> {
+                        type Response = super::TaskEvent;
+                        type ResponseStream = T::VerifyStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VerifyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Strongroom>::verify(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.Strongroom/Backup" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackupSvc<T: Strongroom>(pub Arc<T>);
+                    impl<
+                        T: Strongroom,
+                    > tonic::server::ServerStreamingService<super::BackupRequest>
+                    for BackupSvc<T> {
+                        type Response = super::BackupResponse;
+                        type ResponseStream = T::BackupStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackupRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Strongroom>::backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackupSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -4,6 +4,7 @@
 //! rules decide, and only then is the engine asked, cache included. What runs on
 //! the backend's runtime goes on to its end even if the caller goes away.
 
+mod backup;
 mod files;
 mod lists;
 mod reads;
@@ -271,6 +272,25 @@ impl Strongroom for Service {
     ) -> Answer<upkeep::Events> {
         let counted = counted(&mut request);
         answer(self.destroy_version(counted, request.into_inner()).await)
+    }
+
+    type MigrateStream = upkeep::Events;
+
+    async fn migrate(&self, mut request: Request<v1::MigrateRequest>) -> Answer<upkeep::Events> {
+        let counted = counted(&mut request);
+        answer(self.migrate_store(counted, request.into_inner()).await)
+    }
+
+    type VerifyStream = upkeep::Events;
+
+    async fn verify(&self, mut request: Request<v1::VerifyRequest>) -> Answer<upkeep::Events> {
+        answer(self.verify_store(counted(&mut request)).await)
+    }
+
+    type BackupStream = backup::Pieces;
+
+    async fn backup(&self, mut request: Request<v1::BackupRequest>) -> Answer<backup::Pieces> {
+        self.backup_store(counted(&mut request)).await.map(Response::new)
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {

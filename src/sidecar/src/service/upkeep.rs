@@ -1,6 +1,7 @@
 //! What is done to the keys of the whole store. Long operations answer with a
 //! stream: how far they are, and at last how they ended.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream};
 use strongroom::config::Verb;
 use strongroom::upkeep::{Observer, Reencrypt, Selection};
-use strongroom::{Engine, Progress, Result, Scope, SecretName};
+use strongroom::{Engine, Error, Migrate, Progress, Result, Scope, SecretName};
 use strongroom_rpc::v1::task_event::Event;
-use strongroom_rpc::{kek_version_to_wire, key_report_to_wire, outcome_to_wire, progress_to_wire};
-use strongroom_rpc::{status_of, v1};
+use strongroom_rpc::{
+    kek_version_to_wire, key_report_to_wire, migrated_to_wire, outcome_to_wire, progress_to_wire,
+    status_of, v1, verified_to_wire,
+};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -87,9 +90,58 @@ impl Service {
         }))
     }
 
+    pub(super) async fn migrate_store(
+        &self,
+        counted: Counted,
+        request: v1::MigrateRequest,
+    ) -> Result<Events> {
+        let engine = self.keeper("migrate", Verb::Upkeep).await?;
+        let v1::MigrateRequest { names, within, remove_source, dry_run, target } = request;
+        let selection = self.check_target(&target).and_then(|()| select(&engine, &names, &within));
+        let selection = selection.map_err(|error| error.during("migrate"))?;
+        let what = Migrate { selection, remove_source, dry_run };
+        Ok(self.task(counted, |observer| {
+            Box::pin(async move {
+                let migrated = engine.migrate(&what, &*observer).await?;
+                Ok(Event::Migrated(migrated_to_wire(&migrated)))
+            })
+        }))
+    }
+
+    /// Whether secrets move where the caller thinks, if it says where.
+    fn check_target(&self, wanted: &str) -> Result<()> {
+        let session = self.session();
+        let real = |path: &Path| path.canonicalize().ok();
+        let configured = session.current.moving_to.as_deref();
+        if wanted.is_empty()
+            || configured
+                .is_some_and(|path| real(path).is_some_and(|path| path == Path::new(wanted)))
+        {
+            return Ok(());
+        }
+        let now = match configured {
+            Some(path) => format!("its secrets move to {}", path.display()),
+            None => "its secrets move nowhere".to_owned(),
+        };
+        Err(Error::configuration(format!(
+            "a sidecar has the store, and {now}: set [store] moving_to in its configuration and \
+             reload it (SIGHUP), or end it"
+        )))
+    }
+
+    pub(super) async fn verify_store(&self, counted: Counted) -> Result<Events> {
+        let engine = self.keeper("verify", Verb::Upkeep).await?;
+        Ok(self.task(counted, |observer| {
+            Box::pin(async move {
+                let verified = engine.verify(&*observer).await?;
+                Ok(Event::Verified(verified_to_wire(&verified)))
+            })
+        }))
+    }
+
     /// The engine, once the rules allow `verb` for the whole store. A refusal is
     /// recorded.
-    async fn keeper(&self, operation: &'static str, verb: Verb) -> Result<Engine> {
+    pub(super) async fn keeper(&self, operation: &'static str, verb: Verb) -> Result<Engine> {
         let session = self.session();
         if session.allows_all(verb) {
             return Ok(session.engine.clone());
@@ -144,24 +196,28 @@ fn named(kek: &str) -> Option<&str> {
 
 fn reencrypt(engine: &Engine, request: v1::ReencryptRequest) -> Result<Reencrypt> {
     let v1::ReencryptRequest { names, within, suite, restart } = request;
-    if names.len() > MAX_BATCH {
-        return Err(too_many("names", names.len()));
-    }
-    let selection = if !names.is_empty() {
-        let name = |written: &String| match written.split_once(':') {
-            Some((scope, id)) => SecretName::new(scope.parse()?, id),
-            None => engine.resolve(written),
-        };
-        let names = names.iter().map(name).collect::<Result<Vec<_>>>()?;
-        Selection::names(&names)
-    } else if within.is_empty() {
-        Selection::All
-    } else {
-        Selection::within(&within.parse::<Scope>()?)
-    };
+    let selection = select(engine, &names, &within)?;
     let suite = match suite.as_str() {
         "" => None,
         name => Some(name.parse()?),
     };
     Ok(Reencrypt { selection, suite, restart })
+}
+
+fn select(engine: &Engine, names: &[String], within: &str) -> Result<Selection> {
+    if names.len() > MAX_BATCH {
+        return Err(too_many("names", names.len()));
+    }
+    if names.is_empty() {
+        return match within {
+            "" => Ok(Selection::All),
+            scope => Ok(Selection::within(&scope.parse::<Scope>()?)),
+        };
+    }
+    let name = |written: &String| match written.split_once(':') {
+        Some((scope, id)) => SecretName::new(scope.parse()?, id),
+        None => engine.resolve(written),
+    };
+    let names = names.iter().map(name).collect::<Result<Vec<_>>>()?;
+    Ok(Selection::names(&names))
 }

@@ -87,6 +87,8 @@ pub struct StoreSection {
     pub max_value_bytes: usize,
     /// The longest file, in bytes.
     pub max_file_bytes: u64,
+    /// The configuration of the store that secrets are moving to.
+    pub moving_to: Option<PathBuf>,
     /// The external stores that references may lead to.
     pub references: Vec<ExternalSection>,
 }
@@ -304,6 +306,12 @@ impl Config {
         self.base().join(&self.store.path)
     }
 
+    /// The configuration of the store that secrets are moving to, if they are.
+    #[must_use]
+    pub fn moving_to(&self) -> Option<PathBuf> {
+        self.store.moving_to.as_ref().map(|path| self.base().join(path))
+    }
+
     /// The key file.
     #[must_use]
     pub fn key_path(&self) -> PathBuf {
@@ -404,6 +412,7 @@ impl Default for StoreSection {
             suite: options.suite,
             max_value_bytes: options.max_value_bytes,
             max_file_bytes: options.max_file_bytes,
+            moving_to: None,
             references: Vec::new(),
         }
     }

@@ -24,7 +24,7 @@ use crate::wrapper::{KekVersion, base_kek};
 impl EnvelopeStore {
     /// Held by the one operation that runs.
     fn one_at_a_time(&self) -> Result<MutexGuard<'_, ()>> {
-        self.upkeep.try_lock().ok_or_else(|| {
+        self.turns.upkeep.try_lock().ok_or_else(|| {
             Error::conflict("another rotation, rewrap or re-encryption of this store is running")
                 .retryable(true)
         })
@@ -33,7 +33,7 @@ impl EnvelopeStore {
     /// Waits until every write that had begun has ended, so that none is left
     /// that wrapped under what was current before.
     async fn settle_writes(&self) {
-        for lock in &self.write_locks {
+        for lock in &self.turns.write_locks {
             drop(lock.lock().await);
         }
     }

@@ -3,6 +3,8 @@
 use strongroom_client::{Client, Status};
 use strongroom_core::{ErrorKind, PutOptions, Result, Select};
 use strongroom_kit::daemon::{ALLOW_OWNER, Home};
+use strongroom_kit::random::Random;
+use tokio::io::{AsyncWriteExt, duplex};
 
 use super::{client, value};
 
@@ -93,4 +95,32 @@ async fn a_broken_configuration_changes_nothing_and_is_told() {
     assert_eq!(after.reload_error, None);
     assert!(after.configured >= before.configured);
     sidecar.end();
+}
+
+/// A put removes what killed uploads have left; one that goes on is none of those,
+/// also for a store that was opened anew with other settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_goes_on_through_reloads() {
+    let home = Home::new(ALLOW_OWNER);
+    let sidecar = home.start();
+    let client = client(&home).await;
+    let bytes = Random::new(1).bytes(12 << 20);
+    let (mut giver, mut taker) = duplex(1 << 16);
+    let uploader = client.clone();
+    let upload = tokio::spawn(async move {
+        uploader.upload("account.file", &mut taker, &PutOptions::default()).await
+    });
+    let (first, last) = bytes.split_at(bytes.len() - 1);
+    giver.write_all(first).await.expect("taken");
+    for more in ["", "[store]\nmax_value_bytes = 1_000_000\n"] {
+        home.configure(&format!("{more}{ALLOW_OWNER}"));
+        sidecar.reload(RELOADED);
+        put(&client).await.expect("put");
+    }
+    giver.write_all(last).await.expect("taken");
+    drop(giver);
+    upload.await.expect("no panic").expect("stored");
+    let mut back = Vec::new();
+    client.download("account.file", &Select::Latest, &mut back).await.expect("read");
+    assert!(back == bytes);
 }

@@ -42,10 +42,7 @@ impl Strongroom for Echo {
         none()
     }
 
-    async fn put(
-        &self,
-        _: Request<v1::PutRequest>,
-    ) -> Result<Response<v1::PutResponse>, Status> {
+    async fn put(&self, _: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
         none()
     }
 

@@ -26,5 +26,5 @@ fn main() {
         socket,
         ready,
     })
-        .expect("served");
+    .expect("served");
 }

@@ -4,7 +4,6 @@ use strongroom_core::envelope::Suite;
 use strongroom_core::envelope::aead::{NONCE_BYTES, TAG_BYTES};
 use strongroom_core::wrapper::DEK_BYTES;
 use strongroom_core::{Dek, Error, ErrorKind, Result, random};
-use zeroize::Zeroize;
 
 use super::keyring::{ID_BYTES, KekVersion};
 
@@ -29,16 +28,9 @@ pub(super) fn wrap(
     let (head, tail) = wrapped.split_at_mut(NONCE_BYTES);
     let (ciphertext, tag) = tail.split_at_mut(DEK_BYTES);
     head.copy_from_slice(&nonce);
-    ciphertext.copy_from_slice(dek.expose());
     let aad = aad(version, id, context);
-    match AEAD.seal_detached(version.key.expose(), &nonce, &aad, ciphertext) {
-        Ok(computed) => tag.copy_from_slice(&computed),
-        Err(error) => {
-            // What stands in the buffer may still be the DEK in clear.
-            wrapped.zeroize();
-            return Err(error);
-        }
-    }
+    let computed = AEAD.seal_into(version.key.expose(), &nonce, &aad, dek.expose(), ciphertext)?;
+    tag.copy_from_slice(&computed);
     Ok(wrapped)
 }
 

@@ -57,21 +57,21 @@ impl Sealer {
         Ok(Self { key, sealed: AtomicU64::new(0) })
     }
 
-    /// Encrypts in guarded memory, so that no plaintext is ever outside.
+    /// Encrypts from guarded memory: no plaintext is ever outside.
     pub(super) fn seal(
         &self,
         name: &SecretName,
         select: &Select,
-        mut secret: Secret,
+        secret: Secret,
         times: Times,
     ) -> Result<Sealed> {
         let mut nonce = [0; 12];
         let number = self.sealed.fetch_add(1, Ordering::Relaxed);
         nonce[..8].copy_from_slice(&number.to_le_bytes());
         let aad = context(name, select, &secret.version, secret.kind);
-        let buffer = secret.value.expose_mut();
-        let tag = SUITE.seal_detached(self.key.expose(), &nonce, &aad, buffer)?;
-        let ciphertext = Box::from(&*buffer);
+        let value = secret.value.expose();
+        let mut ciphertext = vec![0; value.len()].into_boxed_slice();
+        let tag = SUITE.seal_into(self.key.expose(), &nonce, &aad, value, &mut ciphertext)?;
         let Secret { version, kind, created, .. } = secret;
         Ok(Sealed { version, times, kind, created, nonce, tag, ciphertext })
     }

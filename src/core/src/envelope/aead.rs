@@ -1,6 +1,7 @@
 //! The two AEADs of the format, each from two providers that read each other's
 //! records: `RustCrypto` always, AWS-LC with the feature `aws-lc-rs`.
 
+use aes_gcm::aead::inout::InOutBuf;
 use strongroom_guard::SecretBytes;
 use zeroize::Zeroize;
 
@@ -69,6 +70,20 @@ impl Suite {
         Provider::FASTEST.seal(self, key, nonce, aad, buffer)
     }
 
+    /// Encrypts `plaintext` into `out`, which is as long, and returns the tag: nothing
+    /// of the plaintext is ever in `out`. As [`seal_detached`](Self::seal_detached)
+    /// otherwise.
+    pub fn seal_into(
+        self,
+        key: &[u8],
+        nonce: &[u8; NONCE_BYTES],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<[u8; TAG_BYTES]> {
+        Provider::FASTEST.seal_into(self, key, nonce, aad, plaintext, out)
+    }
+
     /// Decrypts into `out`, which is as long as the ciphertext. A wrong tag is
     /// `Tampered`, and no byte of what was decrypted remains.
     pub fn open_into(
@@ -133,11 +148,34 @@ impl Provider {
         buffer: &mut [u8],
     ) -> Result<[u8; TAG_BYTES]> {
         let tag = match self {
-            Self::RustCrypto => burning_stack(|| rust_crypto::seal(suite, key, nonce, aad, buffer)),
+            Self::RustCrypto => {
+                burning_stack(|| rust_crypto::seal(suite, key, nonce, aad, buffer.into()))
+            }
             #[cfg(feature = "aws-lc-rs")]
             Self::AwsLc => aws_lc::seal(suite, key, nonce, aad, buffer),
         };
-        tag.ok_or_else(|| Error::internal("the AEAD refused the key or the length of the value"))
+        tag.ok_or_else(refused)
+    }
+
+    /// As [`Suite::seal_into`], by this provider.
+    pub fn seal_into(
+        self,
+        suite: Suite,
+        key: &[u8],
+        nonce: &[u8; NONCE_BYTES],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<[u8; TAG_BYTES]> {
+        let tag = match self {
+            Self::RustCrypto => burning_stack(|| {
+                let buffer = InOutBuf::new(plaintext, out).ok()?;
+                rust_crypto::seal(suite, key, nonce, aad, buffer)
+            }),
+            #[cfg(feature = "aws-lc-rs")]
+            Self::AwsLc => aws_lc::seal_into(suite, key, nonce, aad, plaintext, out),
+        };
+        tag.ok_or_else(refused)
     }
 
     /// As [`Suite::open_detached`], by this provider.
@@ -185,6 +223,10 @@ impl Provider {
     }
 }
 
+fn refused() -> Error {
+    Error::internal("the AEAD refused the key or the length of the value")
+}
+
 /// How deep the ciphers' frames reach: found by searching a process's memory for
 /// what was sealed, with and without optimization, and doubled.
 const FRAMES_BYTES: usize = if cfg!(debug_assertions) { 64 << 10 } else { 16 << 10 };
@@ -209,25 +251,23 @@ mod rust_crypto {
     use aes_gcm::aead::{AeadInOut, KeyInit};
     use chacha20poly1305::ChaCha20Poly1305;
 
-    use super::{NONCE_BYTES, Suite, TAG_BYTES};
+    use super::{InOutBuf, NONCE_BYTES, Suite, TAG_BYTES};
 
     pub(super) fn seal(
         suite: Suite,
         key: &[u8],
         nonce: &[u8; NONCE_BYTES],
         aad: &[u8],
-        buffer: &mut [u8],
+        buffer: InOutBuf<'_, '_, u8>,
     ) -> Option<[u8; TAG_BYTES]> {
         let nonce = nonce.into();
         let tag = match suite {
-            Suite::Aes256Gcm => Aes256Gcm::new_from_slice(key).ok()?.encrypt_inout_detached(
-                nonce,
-                aad,
-                buffer.into(),
-            ),
+            Suite::Aes256Gcm => {
+                Aes256Gcm::new_from_slice(key).ok()?.encrypt_inout_detached(nonce, aad, buffer)
+            }
             Suite::ChaCha20Poly1305 => ChaCha20Poly1305::new_from_slice(key)
                 .ok()?
-                .encrypt_inout_detached(nonce, aad, buffer.into()),
+                .encrypt_inout_detached(nonce, aad, buffer),
         };
         Some(tag.ok()?.into())
     }
@@ -242,7 +282,7 @@ mod rust_crypto {
         out: &mut [u8],
     ) -> Option<()> {
         let (nonce, tag) = (nonce.into(), tag.into());
-        let buffer = aes_gcm::aead::inout::InOutBuf::new(ciphertext, out).ok()?;
+        let buffer = InOutBuf::new(ciphertext, out).ok()?;
         match suite {
             Suite::Aes256Gcm => {
                 Aes256Gcm::new_from_slice(key).ok()?.decrypt_inout_detached(nonce, aad, buffer, tag)
@@ -280,6 +320,22 @@ mod aws_lc {
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let tag = expand(suite, key)?.seal_in_place_separate_tag(nonce, Aad::from(aad), buffer);
         tag.ok()?.as_ref().try_into().ok()
+    }
+
+    pub(super) fn seal_into(
+        suite: Suite,
+        key: &[u8],
+        nonce: &[u8; NONCE_BYTES],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Option<[u8; TAG_BYTES]> {
+        let (nonce, aad) = (Nonce::assume_unique_for_key(*nonce), Aad::from(aad));
+        let mut tag = [0; TAG_BYTES];
+        expand(suite, key)?
+            .seal_out_of_place_scatter(nonce, aad, plaintext, out, &[], &mut tag)
+            .ok()?;
+        Some(tag)
     }
 
     pub(super) fn open(

@@ -58,8 +58,7 @@ pub async fn seal(
 
 /// Seals `plaintext` under `dek`, which must never have sealed anything.
 ///
-/// The plaintext is encrypted in place within the record's buffer: outside of
-/// guarded memory it stands only between two instructions of this call.
+/// The plaintext is encrypted into the record's buffer, and is never in it itself.
 pub fn seal_with(
     dek: &Dek,
     wraps: &[WrappedDek<'_>],
@@ -85,8 +84,8 @@ fn seal_with_nonce(
     let mut record = begin_record(header, wraps, tail_bytes)?;
     record.extend_from_slice(nonce);
     let start = record.len();
-    record.extend_from_slice(plaintext);
-    let tag = header.suite.seal_detached(dek.expose(), nonce, &aad, &mut record[start..])?;
+    record.resize(start + plaintext.len(), 0);
+    let tag = header.suite.seal_into(dek.expose(), nonce, &aad, plaintext, &mut record[start..])?;
     record.extend_from_slice(&tag);
     record.extend_from_slice(&commitment(dek, nonce, &tag, &aad));
     Ok(record)

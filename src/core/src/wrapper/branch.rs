@@ -310,9 +310,9 @@ impl KeyWrapper for BranchKeys {
         let (key, nonce) = split(&derived);
         let mut tail = Vec::with_capacity(TAIL_BYTES);
         tail.extend_from_slice(&salt);
-        tail.extend_from_slice(dek.expose());
-        let sealed = &mut tail[SALT_BYTES..];
-        let tag = SUITE.seal_detached(key, &nonce, &aad(&current.id, context), sealed)?;
+        tail.resize(SALT_BYTES + dek.expose().len(), 0);
+        let (aad, sealed) = (aad(&current.id, context), &mut tail[SALT_BYTES..]);
+        let tag = SUITE.seal_into(key, &nonce, &aad, dek.expose(), sealed)?;
         tail.extend_from_slice(&tag);
         let embedded = Embedded {
             kek_version: Cow::Borrowed(&current.wrapped.kek_version),

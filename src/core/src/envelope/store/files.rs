@@ -12,7 +12,7 @@ use super::super::entries::{check_expectation, context, missing_record, version}
 use super::super::head::{Head, State};
 use super::super::manifest::Manifest;
 use super::super::stream::{MAX_SEALED_BYTES, Opener, SEGMENT_BYTES, Sealer};
-use super::super::{Content, Header, Record, Suite, keys};
+use super::super::{Content, Header, Record, Suite, TAG_BYTES, keys};
 use super::EnvelopeStore;
 use super::read::Found;
 use super::uploads::Upload;
@@ -321,13 +321,12 @@ impl Sealing<'_, '_> {
         let segment_bytes = self.upload.segments().len() + 8 + MAX_SEALED_BYTES + 32;
         let (mut bytes, mut piece) = (0, first);
         while !self.sealer.has_ended() && (bytes == 0 || bytes + segment_bytes <= most) {
-            let Piece { bytes: mut plain, last } = match piece.take() {
+            let Piece { bytes: plain, last } = match piece.take() {
                 Some(piece) => piece,
                 None => self.pieces.next().await?,
             };
-            // Encrypted where it lies: no plaintext leaves guarded memory.
-            let tag = self.sealer.seal(plain.expose_mut(), last)?;
-            let sealed = [plain.expose(), &tag].concat();
+            let mut sealed = vec![0; plain.len() + TAG_BYTES];
+            self.sealer.seal(plain.expose(), last, &mut sealed)?;
             batch = batch.write(keys::segment(self.upload.segments(), self.number), sealed);
             self.number += 1;
             self.length += plain.len() as u64;

@@ -88,11 +88,11 @@ impl FileVector {
 /// The next segment of `file`, sealed.
 fn next(sealer: &mut Sealer, file: &[u8], number: u64) -> Vec<u8> {
     let from = number as usize * SEGMENT_BYTES;
-    let mut piece = file[from..file.len().min(from + SEGMENT_BYTES)].to_vec();
+    let piece = &file[from..file.len().min(from + SEGMENT_BYTES)];
     let last = from + piece.len() == file.len();
-    let tag = sealer.seal(&mut piece, last).expect("sealed");
-    piece.extend_from_slice(&tag);
-    piece
+    let mut sealed = vec![0; piece.len() + TAG_BYTES];
+    sealer.seal(piece, last, &mut sealed).expect("sealed");
+    sealed
 }
 
 #[test]

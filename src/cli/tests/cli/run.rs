@@ -35,6 +35,17 @@ fn a_command_gets_variables_and_what_it_writes_is_masked() {
     assert!(code == 0 && out == format!("{VALUE}\n"));
 }
 
+/// A program that gets a login writes its password alone.
+#[test]
+fn the_password_within_a_login_is_masked_too() {
+    let home = ready();
+    let put = home.run(&["put", "account.app", "--user", "shop"], VALUE.as_bytes());
+    assert!(put.status.success());
+    let script = "echo \"$APP\" | sed 's/.*\"password\": *\"//; s/\".*//'; echo user=shop";
+    let (code, out, err) = shell(&home, &["--env", "APP=account.app"], script);
+    assert_eq!((code, out.as_str()), (0, "[masked]\nuser=shop\n"), "{err}");
+}
+
 #[test]
 fn expressions_in_variables_and_files_of_variables_are_expanded() {
     let home = ready();

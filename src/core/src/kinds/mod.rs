@@ -62,6 +62,17 @@ pub fn fields(kind: Kind) -> &'static [&'static str] {
     }
 }
 
+/// The field that is a secret by itself, as a password is without its user.
+#[must_use]
+pub fn secret_field(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::SshKey => Some("private-key"),
+        Kind::Login => Some("password"),
+        Kind::Certificate => Some("key"),
+        Kind::Text | Kind::File | Kind::Reference => None,
+    }
+}
+
 /// One field of a value of `kind`.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use strongroom::mask::{LONGEST_VALUE_BYTES, Masker, SHORTEST_VALUE_BYTES};
+use strongroom::{Secret, kinds};
 
 pub(super) use self::directory::Vanish;
 
@@ -75,12 +76,7 @@ impl Args {
             (secrets, context.passphrase_variable()?)
         };
         let variables = plan.variables(&secrets)?;
-        let masker = (!self.no_masking)
-            .then(|| {
-                let values = secrets.iter().map(|secret| secret.value.expose());
-                Masker::new(plan.names().iter().map(String::as_str).zip(values))
-            })
-            .transpose()?;
+        let masker = (!self.no_masking).then(|| masker_of(plan.names(), &secrets)).transpose()?;
         if let Some(masker) = &masker {
             tell_limits(context, masker);
         }
@@ -110,6 +106,20 @@ impl Args {
         drop((variables, secrets));
         child::run(command, masker.map(Arc::new), signals, directory)
     }
+}
+
+/// Masks every value, and what is a secret by itself within one: a program that gets
+/// a login writes the password alone.
+fn masker_of(names: &[String], secrets: &[Secret]) -> Result<Masker> {
+    let mut fields = Vec::new();
+    for (name, secret) in names.iter().zip(secrets) {
+        if let Some(field) = kinds::secret_field(secret.kind) {
+            fields.push((format!("{name}#{field}"), secret.field(field)?));
+        }
+    }
+    let values = names.iter().zip(secrets.iter().map(|secret| &secret.value));
+    let all = values.chain(fields.iter().map(|(name, value)| (name, value)));
+    Ok(Masker::new(all.map(|(name, value)| (name.as_str(), value.expose())))?)
 }
 
 fn tell_limits(context: &Context, masker: &Masker) {

@@ -1,9 +1,11 @@
 //! What the disk costs: durable puts alone and together, and a get among few
 //! and among many records. `STRONGROOM_BENCH_RECORDS` sets the largest number
-//! of records (1,000,000 unless it is set); the directory is `TMPDIR`'s.
+//! of records (1,000,000 unless it is set), `STRONGROOM_BENCH_STORE` one store instead
+//! of both, and `STRONGROOM_BENCH_CACHE` its `cache_bytes`; the directory is `TMPDIR`'s.
 
 use std::hint::black_box;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,6 +27,18 @@ fn open(kind: RecordStoreKind, dir: &Path) -> Arc<EnvelopeStore> {
     Arc::new(block_on(EnvelopeStore::create(records, kek, "acme", options)).expect("a store"))
 }
 
+/// What the environment asks for.
+fn asked<T: FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
+fn kinds() -> impl Iterator<Item = RecordStoreKind> {
+    let only: Option<String> = asked("STRONGROOM_BENCH_STORE");
+    RecordStoreKind::ALL
+        .into_iter()
+        .filter(move |kind| only.as_ref().is_none_or(|only| only == kind.as_str()))
+}
+
 fn value() -> SecretBytes {
     SecretBytes::copy_from(&[0x5a; 1024]).expect("guarded memory")
 }
@@ -33,7 +47,7 @@ fn value() -> SecretBytes {
 fn put(c: &mut Criterion) {
     let mut group = c.benchmark_group("durable put of 1 KiB");
     group.sample_size(20).measurement_time(Duration::from_secs(10));
-    for kind in RecordStoreKind::ALL {
+    for kind in kinds() {
         let dir = tempfile::tempdir().expect("a directory");
         let store = open(kind, dir.path());
         let next = AtomicU64::new(0);
@@ -64,12 +78,14 @@ fn put(c: &mut Criterion) {
 /// A get of one among 10 thousand, and among many: of all names in turn, which
 /// no cache holds, and of 1,000 names, as a program reads its own again.
 fn get(c: &mut Criterion) {
-    let most = std::env::var("STRONGROOM_BENCH_RECORDS").ok().and_then(|n| n.parse().ok());
-    let most: u64 = most.unwrap_or(1_000_000);
-    for kind in RecordStoreKind::ALL {
+    let most = asked("STRONGROOM_BENCH_RECORDS").unwrap_or(1_000_000);
+    let mut settings = RecordOptions::default();
+    if let Some(bytes) = asked("STRONGROOM_BENCH_CACHE") {
+        settings = settings.with_cache_bytes(bytes);
+    }
+    for kind in kinds() {
         let dir = tempfile::tempdir().expect("a directory");
-        let records =
-            open_records(kind, dir.path(), &RecordOptions::default()).expect("a record store");
+        let records = open_records(kind, dir.path(), &settings).expect("a record store");
         let kek = Arc::new(LocalKek::in_memory().expect("a KEK"));
         let options = EnvelopeOptions::default();
         let store = EnvelopeStore::create(records, kek, "acme", options);

@@ -135,11 +135,10 @@ impl Client {
                 return Err(ended_early().during(operation));
             };
             if let Some(info) = info {
-                let info = backup_info_from_wire(info);
-                return match info.bytes == bytes {
-                    true => Ok(info),
-                    false => Err(nonsense("a backup is not as long as its end says")),
-                };
+                if info.bytes != bytes {
+                    return Err(nonsense("a backup is not as long as its end says"));
+                }
+                return Ok(backup_info_from_wire(info));
             }
             bytes += chunk.len() as u64;
             out.write(&chunk).await?;

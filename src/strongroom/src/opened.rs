@@ -49,17 +49,19 @@ impl Opened {
             return Err(restart("[store] cache_bytes"));
         }
         let has_same_key = old.kek == new.kek && old.key_path() == new.key_path();
-        let wrapper = match has_same_key {
-            true => Arc::clone(&self.wrapper),
-            false => config.open_kek(options.passphrase)?,
+        let wrapper = if has_same_key {
+            Arc::clone(&self.wrapper)
+        } else {
+            config.open_kek(options.passphrase)?
         };
         let (account, settings) = (&config.scope.account, config.envelope_options());
         let is_same = has_same_key
             && old.envelope_options() == settings
             && old.scope.account == config.scope.account;
-        let store = match is_same {
-            true => Arc::clone(&self.store),
-            false => Arc::new(self.store.reopen(Arc::clone(&wrapper), account, settings).await?),
+        let store = if is_same {
+            Arc::clone(&self.store)
+        } else {
+            Arc::new(self.store.reopen(Arc::clone(&wrapper), account, settings).await?)
         };
         Ok(Self { config, store, wrapper })
     }

@@ -17,7 +17,7 @@ use crate::output::{BAD, BOLD, DIM, visible};
 /// command does the rest. A secret that the target has already is reported and
 /// left in both.
 ///
-/// With [store] moving_to in the configuration, secrets are read and written where
+/// Where the configuration names a target (`moving_to`), secrets are read and written where
 /// they are, before and after they move. A sidecar moves them while it serves, once
 /// its configuration says where to.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// account.NAME, org.NAME, or NAME for a project [default: every secret]
     #[arg(value_name = "NAME", conflicts_with = "within")]
     names: Vec<String>,
-    /// The configuration of the store that they move to [default: [store] moving_to]
+    /// The configuration of the store that they move to [default: `moving_to`]
     #[arg(long, value_name = "PATH")]
     to: Option<PathBuf>,
     /// The secrets of this scope and of the scopes below it

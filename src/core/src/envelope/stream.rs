@@ -171,9 +171,9 @@ mod tests {
         }
         let count = pieces.len();
         for (at, piece) in pieces.iter_mut().enumerate() {
-            let mut sealed = vec![0; piece.len() + TAG_BYTES];
-            sealer.seal(piece, at + 1 == count, &mut sealed).expect("sealed");
-            *piece = sealed;
+            let mut out = vec![0; piece.len() + TAG_BYTES];
+            sealer.seal(piece, at + 1 == count, &mut out).expect("sealed");
+            *piece = out;
         }
         pieces
     }
@@ -258,10 +258,10 @@ mod tests {
         let sealer = || Sealer::new(&dek, Suite::default(), &FILE).expect("a key");
         let try_seal = |sealer: &mut Sealer, bytes: usize, last| {
             let mut out = vec![0; bytes + TAG_BYTES];
-            let sealed = sealer.seal(&vec![1; bytes], last, &mut out);
+            let outcome = sealer.seal(&vec![1; bytes], last, &mut out);
             // What was refused has not been encrypted.
-            assert_eq!(sealed.is_err(), out.iter().all(|byte| *byte == 0));
-            sealed.is_ok()
+            assert_eq!(outcome.is_err(), out.iter().all(|byte| *byte == 0));
+            outcome.is_ok()
         };
         let mut ended = sealer();
         assert!(try_seal(&mut ended, 10, true));

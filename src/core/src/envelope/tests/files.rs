@@ -90,9 +90,9 @@ fn next(sealer: &mut Sealer, file: &[u8], number: u64) -> Vec<u8> {
     let from = number as usize * SEGMENT_BYTES;
     let piece = &file[from..file.len().min(from + SEGMENT_BYTES)];
     let last = from + piece.len() == file.len();
-    let mut sealed = vec![0; piece.len() + TAG_BYTES];
-    sealer.seal(piece, last, &mut sealed).expect("sealed");
-    sealed
+    let mut out = vec![0; piece.len() + TAG_BYTES];
+    sealer.seal(piece, last, &mut out).expect("sealed");
+    out
 }
 
 #[test]

@@ -84,9 +84,9 @@ async fn secrets_move_while_the_sidecar_serves_and_then_it_serves_the_other_stor
     let bytes = Random::new(3).bytes(FILE_BYTES);
     let (go, told) = oneshot::channel();
     let (mut giver, mut held) = duplex(1 << 16);
-    let (given, (begun, beginning)) = (bytes.clone(), oneshot::channel());
+    let (sent, (begun, beginning)) = (bytes.clone(), oneshot::channel());
     tokio::spawn(async move {
-        let (most, last) = given.split_at(given.len() - 1);
+        let (most, last) = sent.split_at(sent.len() - 1);
         giver.write_all(most).await.expect("taken");
         begun.send(()).expect("somebody waits");
         told.await.expect("told");

@@ -17,9 +17,9 @@ use crate::output::{BAD, BOLD, DIM, visible};
 /// command does the rest. A secret that the target has already is reported and
 /// left in both.
 ///
-/// Where the configuration names a target (`moving_to`), secrets are read and written where
-/// they are, before and after they move. A sidecar moves them while it serves, once
-/// its configuration says where to.
+/// Where the configuration names a target (`moving_to`), secrets are read and
+/// written where they are, before and after they move. A sidecar moves them while it
+/// serves, once its configuration says where to.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

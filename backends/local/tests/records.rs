@@ -4,17 +4,15 @@
 // A helper function is a test, too.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
 use futures_executor::block_on;
-use proptest::prelude::*;
 use strongroom_core::memory::MemoryRecords;
 use strongroom_core::{
     Batch, ErrorKind, PageLimit, Precondition, RecordPage, RecordStore, Revision, Stored,
@@ -32,6 +30,11 @@ macro_rules! for_each_kind {
     };
 }
 
+#[path = "records/model.rs"]
+mod model;
+#[path = "records/sharing.rs"]
+mod sharing;
+
 for_each_kind! {
     keys_are_ordered_and_prefixes_are_exact
     pages_return_each_key_once
@@ -45,13 +48,6 @@ for_each_kind! {
     concurrent_commits_share_syncs_and_lose_nothing
     of_conflicting_commits_one_wins
     readers_never_see_half_a_batch
-    a_second_open_is_refused
-    a_second_process_is_refused
-    a_child_being_started_does_not_keep_the_store_locked
-    a_store_of_another_kind_is_refused
-    files_are_private_whatever_the_umask
-    an_interrupted_creation_starts_over
-    random_histories_match_the_reference_store
 }
 
 fn open(kind: RecordStoreKind, dir: &Path) -> Arc<dyn RecordStore> {
@@ -395,227 +391,4 @@ fn readers_never_see_half_a_batch(kind: RecordStoreKind) {
         }
         done.store(true, Ordering::Relaxed);
     });
-}
-
-// === one process, one kind, one owner ===
-
-fn a_second_open_is_refused(kind: RecordStoreKind) {
-    let (dir, store) = fresh(kind);
-    let error = open_records(kind, dir.path(), &RecordOptions::default()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.is_retryable());
-    assert!(error.message().contains(&format!("pid {}", std::process::id())), "{error}");
-    assert!(error.message().contains(&dir.path().display().to_string()), "{error}");
-    put(&*store, b"still", b"works");
-    drop(store);
-    assert_eq!(get(&*open(kind, dir.path()), b"still").unwrap().value, b"works");
-}
-
-/// Set in a child that this test binary starts from itself: its store.
-const CHILD: &str = "STRONGROOM_TEST_CHILD";
-
-fn child(test: &str, kind: RecordStoreKind, dir: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "--nocapture", &format!("{kind}::{test}")]);
-    command.env(CHILD, dir);
-    command
-}
-
-/// Another thread starts programs all the time: between fork(2) and exec(2) each
-/// has a copy of the lock's descriptor.
-fn a_child_being_started_does_not_keep_the_store_locked(kind: RecordStoreKind) {
-    let dir = tempfile::tempdir().unwrap();
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            // Bounded, so that it ends also when an opening below panics.
-            for _ in 0..2_000 {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                Command::new("/bin/true").status().unwrap();
-            }
-        });
-        for _ in 0..200 {
-            drop(open(kind, dir.path()));
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-}
-
-fn a_second_process_is_refused(kind: RecordStoreKind) {
-    if let Some(dir) = std::env::var_os(CHILD) {
-        let error = open_records(kind, Path::new(&dir), &RecordOptions::default()).unwrap_err();
-        println!("REFUSED {} {}", error.kind(), error.message());
-        return;
-    }
-    let (dir, store) = fresh(kind);
-    let output = child("a_second_process_is_refused", kind, dir.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}");
-    let holder = format!("in use by another process (pid {})", std::process::id());
-    assert!(said.contains("REFUSED unavailable") && said.contains(&holder), "{said}");
-    drop(store);
-}
-
-fn a_store_of_another_kind_is_refused(kind: RecordStoreKind) {
-    let (dir, store) = fresh(kind);
-    put(&*store, b"k", b"v");
-    drop(store);
-    let other = RecordStoreKind::ALL.into_iter().find(|other| *other != kind).unwrap();
-    let error = open_records(other, dir.path(), &RecordOptions::default()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.message().contains(&format!("holds a {kind} store")), "{error}");
-    assert_eq!(get(&*open(kind, dir.path()), b"k").unwrap().value, b"v");
-}
-
-fn files_are_private_whatever_the_umask(kind: RecordStoreKind) {
-    if let Some(dir) = std::env::var_os(CHILD) {
-        put(&*open(kind, Path::new(&dir)), b"k", &pattern(1, 100_000));
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let place = dir.path().join("store");
-    for _ in 0..2 {
-        // A process has one umask, so that only a child's can be changed.
-        let run = child("files_are_private_whatever_the_umask", kind, &place);
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(run.get_program());
-        let output = shell.args(run.get_args()).env(CHILD, &place).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        let mut files = 0;
-        walk(&place, &mut |path, metadata| {
-            let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
-            assert_eq!(metadata.permissions().mode() & 0o777, expected, "{}", path.display());
-            files += 1;
-        });
-        assert!(files >= 3, "directory, lock and data");
-    }
-}
-
-fn walk(path: &Path, visit: &mut dyn FnMut(&Path, &fs::Metadata)) {
-    let metadata = fs::symlink_metadata(path).unwrap();
-    visit(path, &metadata);
-    if metadata.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            walk(&entry.unwrap().path(), visit);
-        }
-    }
-}
-
-fn an_interrupted_creation_starts_over(kind: RecordStoreKind) {
-    let dir = tempfile::tempdir().unwrap();
-    // What a process leaves that dies before the final rename.
-    let unfinished = dir.path().join(format!("records.{kind}.new"));
-    if kind == RecordStoreKind::Sled {
-        fs::create_dir(&unfinished).unwrap();
-        fs::write(unfinished.join("db"), b"half").unwrap();
-    } else {
-        fs::write(&unfinished, b"half").unwrap();
-    }
-    put(&*open(kind, dir.path()), b"k", b"v");
-    assert!(!unfinished.exists());
-}
-
-// === the model ===
-
-#[derive(Clone, Debug)]
-enum Step {
-    /// Changes (key, and seed and length of a value), and a key that must have
-    /// its current revision (`true`) or be absent.
-    Commit(Vec<(u8, Option<(u8, usize)>)>, Option<(u8, bool)>),
-    Reopen,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let bytes = prop_oneof![0..100_usize, 8_000..8_400_usize, 8_192..40_000_usize];
-    let change = (0..12_u8, prop::option::weighted(0.8, (any::<u8>(), bytes)));
-    let required = prop::option::of((0..12_u8, any::<bool>()));
-    let commit = (prop::collection::vec(change, 0..6), required);
-    let step = prop_oneof![
-        12 => commit.prop_map(|(changes, required)| Step::Commit(changes, required)),
-        1 => Just(Step::Reopen),
-    ];
-    prop::collection::vec(step, 1..40)
-}
-
-/// Keys that are prefixes of one another, and at the ends of the order.
-fn model_key(index: u8) -> Vec<u8> {
-    let all: [&[u8]; 12] = [
-        b"\x00",
-        b"\x00\x00",
-        b"a",
-        b"a/",
-        b"a/b",
-        b"a/b\x00",
-        b"a/b\xff",
-        b"a0",
-        b"b",
-        b"\xfe\xff",
-        b"\xff",
-        b"\xff\xff",
-    ];
-    all[usize::from(index)].to_vec()
-}
-
-fn contents(store: &dyn RecordStore, prefix: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let page = block_on(store.scan(prefix, after.as_deref(), PageLimit::entries(5))).unwrap();
-        let RecordPage { entries: page, more } = page;
-        after = page.last().map(|(key, _)| key.clone());
-        all.extend(page.into_iter().map(|(key, stored)| (key, stored.value)));
-        if !more {
-            return all;
-        }
-    }
-}
-
-fn apply(
-    store: &dyn RecordStore,
-    changes: &[(u8, Option<(u8, usize)>)],
-    required: Option<(u8, bool)>,
-) -> Result<(), ErrorKind> {
-    let mut batch = Batch::new();
-    for (key, value) in changes {
-        let value = value.map(|(seed, bytes)| pattern(seed, bytes));
-        batch.changes.push((model_key(*key), value));
-    }
-    if let Some((key, current)) = required {
-        let precondition = match get(store, &model_key(key)) {
-            Some(stored) if current => Precondition::At(stored.revision),
-            _ => Precondition::Absent,
-        };
-        batch = batch.require(model_key(key), precondition);
-    }
-    block_on(store.commit(batch)).map_err(|error| error.kind())
-}
-
-fn random_histories_match_the_reference_store(kind: RecordStoreKind) {
-    let config =
-        ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() };
-    let mut runner = proptest::test_runner::TestRunner::new(config);
-    let history = |steps: Vec<Step>| {
-        let dir = tempfile::tempdir().unwrap();
-        let reference = MemoryRecords::new();
-        let mut store = open(kind, dir.path());
-        for step in steps {
-            match step {
-                Step::Reopen => {
-                    drop(store);
-                    store = open(kind, dir.path());
-                }
-                Step::Commit(changes, required) => {
-                    let verdict = apply(&*store, &changes, required);
-                    prop_assert_eq!(verdict, apply(&reference, &changes, required));
-                }
-            }
-            for prefix in [&b""[..], b"a", b"a/b", b"\xff"] {
-                prop_assert!(contents(&*store, prefix) == contents(&reference, prefix));
-            }
-        }
-        Ok(())
-    };
-    runner.run(&steps(), history).unwrap();
 }

@@ -3,6 +3,7 @@
 
 mod caller;
 mod files;
+mod incoming;
 mod moving;
 mod read;
 pub(super) mod upkeep;

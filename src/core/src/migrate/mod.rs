@@ -36,6 +36,8 @@ mod compare;
 mod copy;
 mod journal;
 mod migrating;
+mod names;
+mod one;
 mod run;
 mod upkeep;
 

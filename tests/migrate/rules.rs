@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use strongroom_core::audit::{self, Actor, AuditLog};
 use strongroom_core::clock::ManualClock;
 use strongroom_core::migrate::Recorder;
 use strongroom_core::rollback::Expected;
 use strongroom_core::upkeep::Selection;
-use strongroom_core::{Clock, Engine, Error, ErrorKind, Expect, SystemClock, Timestamp};
+use strongroom_core::{Clock, Engine, Error, ErrorKind, Expect, Progress, SystemClock, Timestamp};
 use strongroom_kit::conformance::assert_kind;
 
 use super::*;
@@ -291,4 +292,40 @@ fn both_logs_agree_with_their_stores() {
         let differences = block_on(expected.compare(&**store)).expect("compared");
         assert!(differences.is_empty(), "{file}: {differences:?}");
     }
+}
+
+/// As after a change of the configuration, while a migration runs.
+#[test]
+fn two_views_of_the_same_stores_take_turns() {
+    let (source, target) = (memory_store(), memory_store());
+    put(&*source, &db(), b"v");
+    let first = migrating(&source, &target);
+    let second = migrating(&source, &target).taking_turns_with(&first);
+    let what = Migrate::default();
+    let refused = std::sync::Mutex::new(None);
+    let observer = |_: &Progress| {
+        let answer = second.migrate(&what, &|_| {}).now_or_never().expect("at once");
+        *refused.lock().expect("no panic") = Some(answer.expect_err("busy"));
+    };
+    assert_eq!(block_on(first.migrate(&what, &observer)).expect("migrated").moved, 1);
+    let error = refused.into_inner().expect("no panic").expect("it was tried");
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, true));
+}
+
+/// The target may wrap under the same KEK.
+#[test]
+fn upkeep_means_the_source_and_destroys_no_key_while_secrets_move() {
+    let (source, target) = (memory_store(), memory_store());
+    put(&*source, &db(), b"v");
+    let both = migrating(&source, &target);
+    let upkeep = both.upkeep().expect("it has one");
+    block_on(upkeep.rotate(None)).expect("rotated");
+    assert_eq!(block_on(upkeep.rewrap(&|_| {})).expect("rewrapped").changed, 1);
+    assert_eq!(block_on(upkeep.key_report(&|_| {})).expect("a report").records, 1);
+    let destroyed = block_on(upkeep.destroy_key_version(None, "1", &|_| {}));
+    assert_eq!(destroyed.expect_err("refused").kind(), ErrorKind::Conflict);
+    assert_eq!(block_on(upkeep.migrate(&Migrate::default(), &|_| {})).expect("moved").moved, 1);
+    let alone = source.upkeep().expect("it has one");
+    let nowhere = block_on(alone.migrate(&Migrate::default(), &|_| {}));
+    assert_eq!(nowhere.expect_err("nowhere to go").kind(), ErrorKind::Configuration);
 }

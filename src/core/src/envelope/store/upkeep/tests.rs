@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use futures_executor::block_on;
-use futures_util::future::poll_fn;
+use futures_util::future::{FutureExt, poll_fn};
 
 use super::*;
 use crate::context::EncryptionContext;
@@ -465,6 +465,24 @@ fn one_operation_runs_at_a_time() {
     assert!(error.is_retryable() && error.kind() == ErrorKind::Conflict);
     assert!(block_on(store.rotate(None)).is_err());
     assert!(block_on(store.reencrypt(&Reencrypt::default(), &quiet)).is_err());
+}
+
+/// As after a change of the configuration, while the store is still in use.
+#[test]
+fn a_store_that_was_opened_anew_takes_turns_with_the_first() {
+    let Fixture { kek, store, .. } = filled();
+    let anew = store.reopen(kek.clone(), "acme", EnvelopeOptions::default());
+    let anew = block_on(anew).expect("opened");
+    let running = store.one_at_a_time().expect("free");
+    assert_eq!(block_on(anew.rewrap(&quiet)).expect_err("busy").kind(), ErrorKind::Conflict);
+    drop(running);
+    let name = names().next().expect("one");
+    let lock = block_on(store.lock(&name));
+    assert!(anew.lock(&name).now_or_never().is_none(), "two write at once");
+    drop(lock);
+    assert!(anew.lock(&name).now_or_never().is_some());
+    let other = store.reopen(kek, "other", EnvelopeOptions::default());
+    assert_eq!(block_on(other).expect_err("not its").kind(), ErrorKind::Configuration);
 }
 
 #[test]

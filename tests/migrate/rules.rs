@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use strongroom_core::audit::{self, Actor, AuditLog};
 use strongroom_core::clock::ManualClock;
+use strongroom_core::envelope::backup::WriteSink;
 use strongroom_core::migrate::Recorder;
 use strongroom_core::rollback::Expected;
 use strongroom_core::upkeep::Selection;
@@ -324,7 +325,18 @@ fn upkeep_means_the_source_and_destroys_no_key_while_secrets_move() {
     assert_eq!(block_on(upkeep.key_report(&|_| {})).expect("a report").records, 1);
     let destroyed = block_on(upkeep.destroy_key_version(None, "1", &|_| {}));
     assert_eq!(destroyed.expect_err("refused").kind(), ErrorKind::Conflict);
+    let mut sink = WriteSink(Vec::new());
+    let backup = block_on(upkeep.backup(&mut sink, &|_| {}));
+    assert_eq!(backup.expect_err("refused").kind(), ErrorKind::Conflict);
+    put(&*target, &name("acme", "own"), b"v");
     assert_eq!(block_on(upkeep.migrate(&Migrate::default(), &|_| {})).expect("moved").moved, 1);
+    let last = std::sync::Mutex::new(Progress::default());
+    let observer = |now: &Progress| *last.lock().expect("no panic") = *now;
+    let verified = block_on(upkeep.verify(&observer)).expect("verified");
+    // What moved is in both, and one of them has it.
+    let found = (verified.secrets, verified.versions, verified.moved, verified.failed);
+    assert_eq!(found, (2, 3, 1, 0));
+    assert_eq!(last.into_inner().expect("no panic").done, 3);
     let alone = source.upkeep().expect("it has one");
     let nowhere = block_on(alone.migrate(&Migrate::default(), &|_| {}));
     assert_eq!(nowhere.expect_err("nowhere to go").kind(), ErrorKind::Configuration);

@@ -196,6 +196,18 @@ impl Verified {
         }
     }
 
+    /// Takes in what was found in another store.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.secrets += other.secrets;
+        self.versions += other.versions;
+        self.moved += other.moved;
+        self.incoming += other.incoming;
+        self.strangers += other.strangers;
+        self.failed += other.failed;
+        let room = MAX_LISTED.saturating_sub(self.failures.len());
+        self.failures.extend(other.failures.into_iter().take(room));
+    }
+
     /// Whether everything is as it was written.
     #[must_use]
     pub fn is_good(&self) -> bool {

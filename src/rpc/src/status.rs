@@ -135,9 +135,34 @@ fn foreign(status: &Status, retry: Option<Duration>) -> Error {
 
 /// The engine's errors name their operation with a static text.
 fn known_operation(operation: &str) -> &'static str {
-    const KNOWN: [&str; 15] = [
-        "get", "put", "describe", "list", "versions", "delete", "restore", "purge", "watch",
-        "seal", "open", "upload", "download", "status", "check",
+    const KNOWN: [&str; 27] = [
+        "get",
+        "put",
+        "describe",
+        "list",
+        "list versions of",
+        "versions",
+        "delete",
+        "restore",
+        "purge",
+        "watch",
+        "seal",
+        "open",
+        "upload",
+        "download",
+        "render",
+        "rotate",
+        "rewrap",
+        "re-encrypt",
+        "reencrypt",
+        "report-keys",
+        "destroy a key version",
+        "destroy-key-version",
+        "migrate",
+        "verify",
+        "backup",
+        "status",
+        "check",
     ];
     KNOWN.into_iter().find(|known| *known == operation).unwrap_or("request")
 }

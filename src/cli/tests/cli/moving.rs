@@ -91,6 +91,7 @@ fn a_sidecar_moves_what_its_configuration_says() {
     home.put("account.db", VALUE);
     let serving = home.serve();
     let error = home.fails(15, &["migrate", "--to", &config], b"");
+    assert!(error.contains("migrate: a sidecar has the store"), "{error}");
     assert!(error.contains("[store] moving_to") && error.contains("SIGHUP"), "{error}");
     drop(serving);
     let line = format!("moving_to = \"{config}\"");
@@ -102,6 +103,9 @@ fn a_sidecar_moves_what_its_configuration_says() {
     home.put("account.new", VALUE);
     drop(serving);
     // The same without a sidecar.
+    let backup = home.path("both.backup");
+    home.fails(5, &["backup", "create", "--output", backup.to_str().expect("UTF-8")], b"");
+    assert!(!backup.exists());
     assert!(got(&home, "account.new") == VALUE);
     assert_eq!(home.json(&["migrate", "--to", &config])["failed"], 0);
     let (_other, elsewhere) = other("redb");

@@ -32,9 +32,9 @@ const LOCKS: usize = 64;
 /// is owned, before, during and after its switch. New names begin at the source
 /// until everything has been moved, and at the target from then on.
 ///
-/// Its [`Upkeep`] is the source's, but for the destruction of keys: the target is
-/// looked after when it stands alone. Values that callers keep sealed stay under the
-/// key that sealed them.
+/// Its [`Upkeep`] looks after the source's keys, destroys none, and makes no backup; it
+/// verifies both. The target's keys are looked after when it stands alone. Values
+/// that callers keep sealed stay under the key that sealed them.
 pub struct Migrating {
     pub(super) source: Arc<dyn SecretStore>,
     pub(super) target: Arc<dyn SecretStore>,

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Migrate, Migrated, Migrating};
 use crate::envelope::backup::{BackupInfo, BackupSink};
 use crate::error::{Error, Result};
-use crate::upkeep::{KeyReport, Observer, Outcome, Reencrypt, Upkeep, Verified};
+use crate::upkeep::{KeyReport, Observer, Outcome, Progress, Reencrypt, Upkeep, Verified};
 use crate::wrapper::KekVersion;
 
 impl Migrating {
@@ -31,16 +31,35 @@ impl Upkeep for Migrating {
         self.of_source()?.reencrypt(what, observer).await
     }
 
+    /// Reads both stores.
     async fn verify(&self, observer: &Observer<'_>) -> Result<Verified> {
-        self.of_source()?.verify(observer).await
+        let mut verified = self.of_source()?.verify(observer).await?;
+        if let Some(target) = self.target.upkeep() {
+            let Verified { versions, failed, .. } = verified;
+            let observer = |now: &Progress| {
+                observer(&Progress {
+                    done: versions + now.done,
+                    total: now.total.map(|total| versions + total),
+                    failed: failed + now.failed,
+                    ..*now
+                });
+            };
+            verified.add(target.verify(&observer).await?);
+        }
+        Ok(verified)
     }
 
+    /// Refused: a backup of one of the stores would look like one of both.
     async fn backup(
         &self,
-        out: &mut dyn BackupSink,
-        observer: &Observer<'_>,
+        _out: &mut dyn BackupSink,
+        _observer: &Observer<'_>,
     ) -> Result<BackupInfo> {
-        self.of_source()?.backup(out, observer).await
+        Err(Error::conflict(
+            "secrets are moving to another store, and a backup is of one: end the migration first, \
+             or back each store up alone",
+        )
+        .during("backup"))
     }
 
     async fn key_report(&self, observer: &Observer<'_>) -> Result<KeyReport> {

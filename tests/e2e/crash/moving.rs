@@ -2,7 +2,7 @@
 //! restores and imports: what was cut short is done by the same command, and
 //! nothing is lost, double or stale meanwhile.
 //!
-//! 8 kills of each, or 50 with `STRONGROOM_NIGHTLY=1`.
+//! On both embedded stores; 8 kills of each, or 50 with `STRONGROOM_NIGHTLY=1`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,7 @@ use strongroom::{
 };
 use strongroom_kit::random::Random;
 use strongroom_kit::{binary, block_on};
+use strongroom_local::records::RecordStoreKind;
 use tempfile::TempDir;
 
 use crate::victim::is_nightly;
@@ -38,6 +39,11 @@ impl Home {
         let home = Self { dir: parent.path().join(name), binary: binary::strongroom() };
         fs::create_dir(&home.dir).expect("a directory");
         home
+    }
+
+    fn init(self, kind: RecordStoreKind) -> Self {
+        self.ok(&["init", "--store", kind.as_str()], "init");
+        self
     }
 
     fn config_path(&self) -> PathBuf {
@@ -136,12 +142,19 @@ fn holds(store: &EnvelopeStore, name: &SecretName, values: &[Vec<u8>], what: &st
 }
 
 #[test]
-fn a_migration_that_is_killed_leaves_every_secret_with_one_owner() {
+fn a_migration_on_redb_that_is_killed_leaves_every_secret_with_one_owner() {
+    kill_migrations(RecordStoreKind::Redb);
+}
+
+#[test]
+fn a_migration_on_sled_that_is_killed_leaves_every_secret_with_one_owner() {
+    kill_migrations(RecordStoreKind::Sled);
+}
+
+fn kill_migrations(kind: RecordStoreKind) {
     let (mut random, seed) = Random::fresh();
     let parent = tempfile::tempdir().expect("a directory");
-    let homes = [Home::new(&parent, "a"), Home::new(&parent, "b")];
-    homes[0].ok(&["init", "--store", "redb"], "init");
-    homes[1].ok(&["init", "--store", "redb"], "init");
+    let homes = ["a", "b"].map(|name| Home::new(&parent, name).init(kind));
     let mut written = fill(&homes[0], &mut random);
     let (mut from, mut kills, mut came_through) = (0, 0, 0);
     while kills < rounds() {
@@ -151,7 +164,7 @@ fn a_migration_that_is_killed_leaves_every_secret_with_one_owner() {
         if came_through % 2 == 1 {
             arguments.push("--remove-source");
         }
-        let what = format!("seed {seed}, after {kills} kills and {came_through} migrations");
+        let what = format!("{kind}, seed {seed}, after {kills} kills, {came_through} migrations");
         let mut has_ended = source.kill(&arguments, &mut random);
         if !has_ended {
             kills += 1;
@@ -170,7 +183,7 @@ fn a_migration_that_is_killed_leaves_every_secret_with_one_owner() {
     let (source, target) = (&homes[from], &homes[1 - from]);
     let to = target.config_path();
     source.ok(&["migrate", "--to", to.to_str().expect("UTF-8")], "the last one");
-    all_at(target, source, &written, &format!("seed {seed}, at the end"));
+    all_at(target, source, &written, &format!("{kind}, seed {seed}, at the end"));
 }
 
 /// While nothing runs: whoever owns a secret has all of it, and takes a new
@@ -230,16 +243,24 @@ fn all_at(owner: &Home, other: &Home, written: &Written, what: &str) {
 }
 
 #[test]
-fn a_backup_and_a_restore_that_are_killed_are_whole_or_nothing() {
+fn a_backup_and_a_restore_on_redb_that_are_killed_are_whole_or_nothing() {
+    kill_backups(RecordStoreKind::Redb);
+}
+
+#[test]
+fn a_backup_and_a_restore_on_sled_that_are_killed_are_whole_or_nothing() {
+    kill_backups(RecordStoreKind::Sled);
+}
+
+fn kill_backups(kind: RecordStoreKind) {
     let (mut random, seed) = Random::fresh();
     let parent = tempfile::tempdir().expect("a directory");
-    let home = Home::new(&parent, "a");
-    home.ok(&["init"], "init");
+    let home = Home::new(&parent, "a").init(kind);
     let mut written = fill(&home, &mut random);
     let file = parent.path().join("backup");
     let path = file.to_str().expect("UTF-8");
     for round in 0..rounds() {
-        let what = format!("seed {seed}, round {round}");
+        let what = format!("{kind}, seed {seed}, round {round}");
         home.kill(&["backup", "create", "--output", path], &mut random);
         if file.exists() {
             home.ok(&["backup", "verify", path], &what);
@@ -247,11 +268,11 @@ fn a_backup_and_a_restore_that_are_killed_are_whole_or_nothing() {
         put(&home.store(), &mut written, &name("s0"), random.bytes(20));
     }
     let beside = fs::read_dir(parent.path()).expect("a directory").count();
-    assert!(beside <= 2, "seed {seed}: something is left over");
+    assert!(beside <= 2, "{kind}, seed {seed}: something is left over");
     home.ok(&["backup", "create", "--output", path], "create");
 
     for round in 0..rounds() {
-        let what = format!("seed {seed}, restore {round}");
+        let what = format!("{kind}, seed {seed}, restore {round}");
         let other = Home::new(&parent, &format!("r{round}"));
         copy_keys(&home.dir, &other.dir);
         let kills = 1 + random.below(3);
@@ -312,14 +333,22 @@ fn copy_all(from: &Path, to: &Path) {
 }
 
 #[test]
-fn an_import_that_is_killed_is_finished_without_a_double() {
+fn an_import_on_redb_that_is_killed_is_finished_without_a_double() {
+    kill_imports(RecordStoreKind::Redb);
+}
+
+#[test]
+fn an_import_on_sled_that_is_killed_is_finished_without_a_double() {
+    kill_imports(RecordStoreKind::Sled);
+}
+
+fn kill_imports(kind: RecordStoreKind) {
     let (mut random, seed) = Random::fresh();
     let parent = tempfile::tempdir().expect("a directory");
     let file = parent.path().join("export.env");
     for round in 0..rounds() {
-        let what = format!("seed {seed}, round {round}");
-        let home = Home::new(&parent, &format!("h{round}"));
-        home.ok(&["init"], &what);
+        let what = format!("{kind}, seed {seed}, round {round}");
+        let home = Home::new(&parent, &format!("h{round}")).init(kind);
         let values: Vec<_> = (0..200).map(|_| format!("{:x}", random.next_u64())).collect();
         let lines = values.iter().enumerate().map(|(index, value)| format!("KEY_{index}={value}"));
         let lines = lines.collect::<Vec<_>>().join("\n");

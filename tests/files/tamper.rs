@@ -1,6 +1,8 @@
 //! Whoever can write to the record store: every change of a file's segments, or
 //! of what names them, is told before a byte of the segment is released.
 
+use strongroom_kit::faults::Fault;
+
 use super::*;
 
 const SEGMENTS: usize = 5;
@@ -226,6 +228,63 @@ fn the_manifest_of_another_file_or_version() {
             }
         }
     });
+}
+
+/// Numbers that only somebody else gives: by which the end of a file is searched for
+/// as if there were one segment after another, and the last that there is. They go,
+/// in as many commits as there are segments, and nobody waits for more.
+#[test]
+fn segments_with_any_number_are_swept() {
+    let fixture = Fixture::new();
+    fixture.put(&db(), &file(1, 3, 0)).expect("a put");
+    let (key, _) = fixture.entries(&[3]).pop().expect("a segment");
+    let prefix = &key[..key.len() - 8];
+    let numbers = (0..64).map(|bits| u64::MAX >> bits).chain([0, 1 << 40]);
+    for number in numbers {
+        fixture.set(&[prefix, &number.to_be_bytes()].concat(), Some(vec![1; 20]));
+    }
+    let marker = [b"\x04upload", &prefix[1..]].concat();
+    fixture.set(&marker, Some(vec![1; 9]));
+    let planted = fixture.entries(&[3]).len();
+    let faults = fixture.records.faults();
+    // So many that it comes to an end, one way or the other.
+    (0..2 * planted).for_each(|_| faults.pass("commit"));
+    faults.always("commit", Fault::Fail(ErrorKind::Unavailable));
+    (0..1000 * planted).for_each(|_| faults.pass("scan"));
+    faults.always("scan", Fault::Fail(ErrorKind::Unavailable));
+    let store = fixture.reopened();
+    block_on(store.sweep()).expect("swept");
+    faults.clear();
+    fixture.assert_no_garbage("swept");
+}
+
+/// A head has no MAC that a purge could ask: it takes its numbers from what is there.
+#[test]
+fn a_purge_ends_whatever_the_head_says() {
+    for (state, first, latest) in
+        [(1, 1, u64::MAX), (2, 0, 1 << 62), (3, 1, u64::MAX - 1), (3, 2, 1 << 40)]
+    {
+        let fixture = Fixture::new();
+        for _ in 0..3 {
+            fixture.put(&db(), b"value").expect("a put");
+        }
+        let (key, mut head) = fixture.entries(&[1]).pop().expect("a head");
+        head[7] = state;
+        head[9..17].copy_from_slice(&u64::to_le_bytes(first));
+        head[17..25].copy_from_slice(&u64::to_le_bytes(latest));
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&head[..3]);
+        crc.update(&head[7..]);
+        head[3..7].copy_from_slice(&crc.finalize().to_le_bytes());
+        fixture.set(&key, Some(head));
+        let faults = fixture.records.faults();
+        (0..10).for_each(|_| faults.pass("commit"));
+        faults.always("commit", Fault::Fail(ErrorKind::Unavailable));
+        block_on(fixture.store.purge(&db())).expect("purged");
+        faults.clear();
+        assert_eq!(fixture.entries(&[2]).len() as u64, first.saturating_sub(1), "{state} {latest}");
+        assert_eq!(fixture.get(&db()).expect_err("purged").kind(), ErrorKind::NotFound);
+    }
 }
 
 /// The checksum is no defence: an attacker computes it as we do.

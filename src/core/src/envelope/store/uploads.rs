@@ -220,26 +220,33 @@ impl EnvelopeStore {
             let Some((key, _)) = page.entries.first() else { return Ok(true) };
             let files = &segments[..segments.len() - FILE_ID_BYTES];
             let (_, first) = keys::parse_segment(files, key).ok_or_else(misplaced)?;
-            let mut end = self.end_of_run(segments, first).await?;
-            while end > first {
+            let mut last = self.end_of_run(segments, first).await?;
+            loop {
                 if *commits == 0 {
                     return Ok(false);
                 }
                 *commits -= 1;
-                let begin = end.saturating_sub(REMOVE_BATCH).max(first);
-                let numbers = (begin..end).map(|number| keys::segment(segments, number));
+                let begin = last.saturating_sub(REMOVE_BATCH - 1).max(first);
+                let numbers = (begin..=last).map(|number| keys::segment(segments, number));
                 self.records.commit(numbers.fold(Batch::new(), Batch::delete)).await?;
-                end = begin;
+                // Numbers may be anybody's: where one is missing, the end is searched for
+                // again, so that each commit removes what is there.
+                let before = begin.checked_sub(1).filter(|before| *before >= first);
+                let Some(before) = before else { break };
+                if self.records.get(&keys::segment(segments, before)).await?.is_none() {
+                    break;
+                }
+                last = before;
             }
         }
     }
 
-    /// The number after the last segment of those that follow `first` without a
-    /// gap, by doubling and halving; with gaps, the number after any of them.
+    /// The last segment of those that follow `first` without a gap, by doubling and
+    /// halving; with gaps, any that has none behind it.
     async fn end_of_run(&self, segments: &[u8], first: u64) -> Result<u64> {
         let (mut there, mut step) = (first, 1_u64);
         let mut gone = loop {
-            let Some(probe) = there.checked_add(step) else { return Ok(u64::MAX) };
+            let Some(probe) = there.checked_add(step) else { break u64::MAX };
             if self.records.get(&keys::segment(segments, probe)).await?.is_none() {
                 break probe;
             }
@@ -252,7 +259,7 @@ impl EnvelopeStore {
                 None => gone = probe,
             }
         }
-        Ok(gone)
+        Ok(there)
     }
 }
 

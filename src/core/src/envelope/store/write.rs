@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kinds;
 use crate::metadata::{Metadata, MetadataChange};
 use crate::name::SecretName;
-use crate::record::{Batch, Precondition};
+use crate::record::{Batch, PageLimit, Precondition};
 use crate::secret::VersionInfo;
 use crate::store::{PutOptions, SecretStore};
 
@@ -20,6 +20,8 @@ use crate::store::{PutOptions, SecretStore};
 const PUT_ATTEMPTS: usize = 64;
 /// How many versions one batch of a purge removes.
 const PURGE_BATCH: u64 = 256;
+/// Finds the first of a range, at the cost of one value.
+const ONE: PageLimit = PageLimit { entries: 1, bytes: 1 };
 
 /// What a put makes a version of.
 pub(super) enum Payload<'a> {
@@ -254,9 +256,14 @@ impl EnvelopeStore {
             revision = self.records.get(&key).await?.ok_or_else(missing_record)?.revision;
         }
         loop {
-            let last = head.latest.min(head.first.saturating_add(PURGE_BATCH - 1));
+            // Nothing authenticates this head: its numbers may be anybody's, and what
+            // is removed is what is there.
+            let next = self.next_version(name, head.first).await?;
+            let next = next.filter(|number| *number <= head.latest);
+            let end = |next: u64| head.latest.min(next.saturating_add(PURGE_BATCH - 1));
+            let last = next.map_or(head.latest, end);
             let mut batch = Batch::new().require(key.clone(), Precondition::At(revision));
-            for number in head.first..=last {
+            for number in next.into_iter().flat_map(|next| next..=last) {
                 batch = batch.delete(keys::version(name, number));
             }
             let is_done = last == head.latest;
@@ -267,6 +274,21 @@ impl EnvelopeStore {
                 return Ok(());
             }
             revision = self.records.get(&key).await?.ok_or_else(missing_record)?.revision;
+        }
+    }
+
+    /// The first number from `from` on that has a record.
+    async fn next_version(&self, name: &SecretName, from: u64) -> Result<Option<u64>> {
+        let prefix = keys::versions(name);
+        let mut after = from.checked_sub(1).map(|before| keys::version(name, before));
+        loop {
+            let page = self.records.scan(&prefix, after.as_deref(), ONE).await?;
+            let Some((key, _)) = page.entries.into_iter().next() else { return Ok(None) };
+            if let Ok((_, number)) = keys::parse_version(&key) {
+                return Ok(Some(number));
+            }
+            // A stranger's.
+            after = Some(key);
         }
     }
 

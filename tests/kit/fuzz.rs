@@ -2,6 +2,10 @@
 //! these, and an ordinary test replays the corpus through the same functions.
 //! Each panics when a promise is broken.
 
+mod backup;
+mod files;
+mod hostile;
+mod input;
 mod kinds;
 mod mask;
 mod sidecar;
@@ -14,6 +18,8 @@ use strongroom_core::{
     audit,
 };
 
+pub use self::backup::backup;
+pub use self::files::files;
 pub use self::kinds::kinds;
 pub use self::mask::{expression, mask};
 pub use self::sidecar::{end, request, rules};
@@ -32,6 +38,8 @@ pub const TARGETS: &[Target] = &[
     ("mask", mask),
     ("expression", expression),
     ("kinds", kinds),
+    ("files", files),
+    ("backup", backup),
 ];
 
 struct Sealed {

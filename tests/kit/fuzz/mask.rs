@@ -5,6 +5,8 @@ use std::fmt::Write;
 use strongroom_core::expression::Template;
 use strongroom_core::mask::{Masker, REPLACEMENT, SHORTEST_VALUE_BYTES};
 
+use super::input::Input;
+
 /// What the values are before, between and behind.
 const FILLERS: [&str; 4] = ["", "A", "=/", "\0\u{e9}"];
 
@@ -173,20 +175,6 @@ fn base64(value: &[u8], before: usize, last: [u8; 2]) -> Vec<u8> {
         .collect();
     let digits = bits.chunks_exact(6).map(|six| six.iter().fold(0, |n, bit| n << 1 | bit));
     digits.map(|n: u8| alphabet[usize::from(n)]).skip((8 * before).div_ceil(6)).collect()
-}
-
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn byte(&mut self) -> u8 {
-        self.bytes(1).first().copied().unwrap_or(0)
-    }
-
-    fn bytes(&mut self, len: usize) -> &'a [u8] {
-        let (bytes, rest) = self.0.split_at(len.min(self.0.len()));
-        self.0 = rest;
-        bytes
-    }
 }
 
 /// A template is read or refused with a place that is in it. What is read is put

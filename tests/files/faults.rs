@@ -2,7 +2,8 @@
 //! and by being dropped. What is left is swept, and a version is whole.
 
 use futures_util::FutureExt;
-use strongroom_core::Error;
+use strongroom_core::transfer::Place;
+use strongroom_core::{Error, Timestamp};
 use strongroom_kit::faults::{Fault, Gate};
 
 use super::*;
@@ -155,6 +156,46 @@ fn a_dropped_upload_is_swept_without_a_restart() {
         fixture.assert_no_garbage(&format!("dropped in commit {commits}"));
         assert_eq!(fixture.get(&db()).expect_err("nothing was put").kind(), ErrorKind::NotFound);
     }
+}
+
+/// Its own end could not remove it: the next file that is put does, however long it is.
+#[test]
+fn an_upload_that_could_not_be_discarded_is_swept_without_a_restart() {
+    let fixture = Fixture::new();
+    let faults = fixture.records.faults();
+    for _ in 0..35 {
+        faults.pass("commit");
+    }
+    faults.always("commit", Fault::Fail(ErrorKind::Unavailable));
+    fixture.put(&db(), &file(6, 600, 0)).expect_err("cut short");
+    faults.clear();
+    // More than one commit of a sweep removes.
+    assert!(fixture.entries(&[3]).len() > 512);
+    fixture.put(&name("other"), &long()).expect("a put");
+    assert_eq!((fixture.entries(&[3]).len(), fixture.entries(&[4]).len()), (33, 0));
+}
+
+/// What comes from another store is cut short as well.
+#[test]
+fn a_staged_file_that_fails_or_is_too_long_leaves_nothing() {
+    let options = EnvelopeOptions { max_file_bytes: 30 * 65_536, ..Default::default() };
+    let fixture = Fixture::with(options);
+    let transfer = fixture.store.transfer().expect("it moves");
+    block_on(transfer.reserve(&db(), &Place::new("1", "elsewhere"))).expect("reserved");
+    let first = Version::new("1").expect("valid");
+    let info = VersionInfo::new(first, Kind::File, Timestamp(1));
+    let stage = |bytes: &[u8], at| {
+        let fail = || Err(Error::new(ErrorKind::Unavailable, "the other store has gone"));
+        let mut source = Interrupted::new(bytes, at, fail);
+        let staged = block_on(transfer.stage(&db(), &info, &mut source));
+        fixture.assert_no_garbage(&format!("{} bytes, piece {at}", bytes.len()));
+        staged.expect_err("it is not staged").kind()
+    };
+    let bytes = long();
+    for at in [0, 1, 17, 18, 20] {
+        assert_eq!(stage(&bytes, at), ErrorKind::Unavailable);
+    }
+    assert_eq!(stage(&bytes, usize::MAX), ErrorKind::LimitExceeded);
 }
 
 /// A full disk: what was left over cannot be removed, and the store opens and

@@ -146,6 +146,20 @@ impl<F: FnMut() -> Result<()> + Send> FileSource for Interrupted<'_, F> {
     }
 }
 
+/// A source of so many bytes, as it says, that nobody is to read.
+struct Declared(u64);
+
+#[async_trait]
+impl FileSource for Declared {
+    async fn fill(&mut self, _: &mut [u8]) -> Result<usize> {
+        panic!("it is read");
+    }
+
+    fn length(&self) -> Option<u64> {
+        Some(self.0)
+    }
+}
+
 // === what is put comes back ===
 
 #[test]
@@ -221,12 +235,31 @@ fn every_version_of_a_file_stays_readable() {
     assert!(fixture.get(&db()).expect("a get") == b"a value");
 }
 
+/// Whether a piece is the last one shows by its length, or by nothing behind it.
+#[test]
+fn a_source_is_asked_as_often_as_it_has_pieces_and_not_after_its_end() {
+    let fixture = Fixture::new();
+    let whole = file(1, 4, 0);
+    for (length, pieces) in [
+        (0, 1),
+        (10, 1),
+        (SEGMENT_BYTES, 2),
+        (SEGMENT_BYTES + 5, 2),
+        (2 * SEGMENT_BYTES, 3),
+        (3 * SEGMENT_BYTES + 1, 4),
+    ] {
+        let mut source = Interrupted::new(&whole[..length], usize::MAX, || Ok(()));
+        fixture.upload(&mut source, Expect::Any).expect("a put");
+        assert_eq!(source.pieces, pieces, "{length} bytes");
+    }
+}
+
 #[test]
 fn a_file_that_is_too_long_is_refused_before_or_while_it_is_read() {
     let options = EnvelopeOptions { max_file_bytes: 200_000, ..Default::default() };
     let fixture = Fixture::with(options);
     let bytes = file(1, 10, 0);
-    let known = fixture.put(&db(), &bytes).expect_err("too long");
+    let known = fixture.upload(&mut Declared(200_001), Expect::Any).expect_err("too long");
     let mut unknown = Interrupted::new(&bytes, usize::MAX, || Ok(()));
     let found_out = fixture.upload(&mut unknown, Expect::Any).expect_err("too long");
     for error in [known, found_out] {

@@ -98,6 +98,52 @@ fn an_upload_that_is_swept_meanwhile_conflicts() {
     fixture.assert_no_garbage("swept");
 }
 
+/// The other process dies before it has removed everything: the upload, a part of
+/// whose segments is gone, must not become a version.
+#[test]
+fn an_upload_whose_sweep_was_cut_short_conflicts() {
+    use strongroom_kit::faults::Fault;
+    let fixture = Fixture::new();
+    let sweep = || {
+        let faults = fixture.records.faults();
+        // The claim and the segments, and not the marker.
+        faults.pass("commit");
+        faults.pass("commit");
+        faults.next("commit", Fault::Fail(ErrorKind::Unavailable));
+        drop(fixture.reopened());
+        assert_eq!((fixture.entries(&[3]).len(), fixture.entries(&[4]).len()), (0, 1));
+    };
+    let error = put_while(&fixture, &long(), Expect::Any, sweep).expect_err("swept");
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    fixture.assert_no_garbage("swept");
+}
+
+/// Before the last look at the marker: that is told at once, without a key, and
+/// trying again is in vain.
+#[test]
+fn an_upload_that_is_swept_before_it_becomes_a_version_is_not_sealed() {
+    use strongroom_kit::faults::{Fault, Gate};
+    let fixture = Fixture::new();
+    let (bytes, gate) = (long(), Gate::closed());
+    let faults = fixture.records.faults();
+    // The head, the marker once it is written, and the marker.
+    faults.pass("get");
+    faults.pass("get");
+    faults.next("get", Fault::Wait(gate.clone()));
+    let sealed = fixture.wrapper.faults().calls("generate");
+    std::thread::scope(|scope| {
+        let upload = scope.spawn(|| fixture.put(&db(), &bytes));
+        gate.wait_for_arrivals(1);
+        assert_eq!(fixture.entries(&[3]).len(), 41, "all of it is stored");
+        block_on(fixture.reopened().sweep()).expect("swept");
+        gate.open();
+        let error = upload.join().expect("no panic").expect_err("its segments are gone");
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, false), "{error}");
+    });
+    assert_eq!(fixture.wrapper.faults().calls("generate"), sealed);
+    fixture.assert_no_garbage("swept");
+}
+
 /// Between the last look at the marker and the last commit.
 #[test]
 fn an_upload_that_is_swept_while_it_becomes_a_version_conflicts() {
@@ -146,6 +192,26 @@ fn a_purge_removes_every_segment_and_is_resumed() {
     }
 }
 
+/// A purge that was cut short is no secret any more: who wants the name for a new
+/// one gets it, and what was left goes with that.
+#[test]
+fn a_file_takes_the_name_of_one_whose_purge_was_cut_short() {
+    use strongroom_kit::faults::Fault;
+    let fixture = Fixture::new();
+    fixture.put(&db(), &long()).expect("a put");
+    let faults = fixture.records.faults();
+    faults.pass("commit");
+    faults.always("commit", Fault::Fail(ErrorKind::Unavailable));
+    block_on(fixture.store.purge(&db())).expect_err("cut short");
+    faults.clear();
+    assert_eq!(fixture.entries(&[3]).len(), 41, "the purge has only begun");
+    let newer = file(8, 20, 3);
+    let info = fixture.upload(&mut &newer[..], Expect::Absent).expect("the name is free");
+    assert_eq!(info.version.as_str(), "2");
+    assert!(fixture.get(&db()).expect("a get") == newer);
+    assert_eq!((fixture.entries(&[3]).len(), fixture.entries(&[4]).len()), (21, 0));
+}
+
 /// Segments that somebody took out leave gaps: the others go all the same.
 #[test]
 fn a_purge_removes_segments_behind_gaps() {
@@ -170,7 +236,10 @@ fn a_file_whose_recovery_window_has_ended_goes_with_the_next_put() {
     put(&long()).expect("a put");
     block_on(store.delete(&db())).expect("deleted");
     assert_eq!(put(&long()).expect_err("it can be restored").kind(), ErrorKind::AlreadyExists);
-    clock.advance(Duration::from_hours(31 * 24));
+    let moment = Duration::from_millis(1);
+    clock.advance(Duration::from_hours(30 * 24).saturating_sub(moment));
+    assert_eq!(put(&long()).expect_err("for a moment").kind(), ErrorKind::AlreadyExists);
+    clock.advance(moment);
     // Its own segments stand there already when the old ones are removed.
     let newer = file(8, 20, 3);
     put(&newer).expect("a put");
@@ -236,8 +305,22 @@ fn a_cache_forgets_what_a_file_replaces() {
     block_on(cached.put_file(&db(), &mut source, &as_file(Expect::Any))).expect("the upload");
     assert!(get().value.expose() == bytes);
     assert!(read(&cached, &db(), &Select::Latest).expect("a file") == bytes);
-    // A long file is not kept: the store is asked for its segments each time.
-    let before = fixture.records.faults().calls("get");
-    read(&cached, &name("none"), &Select::Latest).expect_err("there is none");
-    assert!(fixture.records.faults().calls("get") > before);
+}
+
+/// What is read as a file is not kept, also where it would be short enough for a
+/// value: the store is asked for its segments each time.
+#[test]
+fn a_cache_keeps_no_file_that_is_read_as_one() {
+    use strongroom_core::SystemClock;
+    use strongroom_core::cache::{CacheOptions, CachedStore, ThreadSpawn};
+    let fixture = Fixture::new();
+    let (clock, spawn) = (SystemClock::shared(), Arc::new(ThreadSpawn::new()));
+    let cached = CachedStore::new(fixture.store.clone(), CacheOptions::default(), clock, spawn);
+    let (cached, bytes) = (cached.expect("a cache"), long());
+    block_on(cached.put_file(&db(), &mut &bytes[..], &as_file(Expect::Any))).expect("the upload");
+    for _ in 0..2 {
+        let before = fixture.records.faults().calls("get");
+        assert!(read(&cached, &db(), &Select::Latest).expect("a file") == bytes);
+        assert!(fixture.records.faults().calls("get") - before >= 41);
+    }
 }

@@ -9,8 +9,11 @@ use strongroom_core::envelope::backup::WriteSink;
 use strongroom_core::migrate::Recorder;
 use strongroom_core::rollback::Expected;
 use strongroom_core::upkeep::Selection;
-use strongroom_core::{Clock, Engine, Error, ErrorKind, Expect, Progress, SystemClock, Timestamp};
+use strongroom_core::{
+    Clock, Engine, Error, ErrorKind, Expect, PageLimit, Progress, SystemClock, Timestamp,
+};
 use strongroom_kit::conformance::assert_kind;
+use strongroom_kit::faults::{Fault, FaultyRecords};
 
 use super::*;
 
@@ -69,12 +72,46 @@ fn the_recovery_window_goes_along() {
     block_on(source.delete(&db())).expect("deleted");
     clock.advance(Duration::from_hours(2 * 24));
     let Standing::Owned { deleted, .. } = standing(&source, &db()) else { panic!("deleted") };
+    assert_eq!(names(&*source), [db()]);
+    assert_eq!(standing(&source, &expired), Standing::Absent);
     assert_eq!(migrate(&source, &target, &Migrate::default()).moved, 1);
     assert_eq!(standing(&target, &expired), Standing::Absent);
     let Standing::Owned { deleted: there, .. } = standing(&target, &db()) else { panic!("moved") };
     assert_eq!((deleted.is_some(), there), (true, deleted));
     clock.advance(Duration::from_hours(27 * 24));
     block_on(target.restore(&db())).expect("the last day");
+}
+
+/// One whose recovery window has ended, and one whose purge was cut short.
+#[test]
+fn what_is_over_at_the_target_makes_room_for_what_comes() {
+    let (clock, kek) = (ManualClock::new(Timestamp(1_000_000)), new_kek());
+    let records = FaultyRecords::new(Arc::new(MemoryRecords::new()));
+    let target = EnvelopeStore::create(records.clone(), kek, "acme", EnvelopeOptions::default());
+    let target = block_on(target).expect("a store").with_clock(Arc::new(clock.clone()));
+    let (source, target) = (memory_store(), Arc::new(target));
+    let [expired, purged] = ["expired", "purged"].map(|id| name("acme", id));
+    for name in [&expired, &purged] {
+        put_as(&*target, name, &vec![7; 200_000], Kind::File);
+        // Its numbers begin after those that the target has given.
+        put(&*source, name, b"old");
+        block_on(source.purge(name)).expect("purged");
+        assert_eq!(put(&*source, name, b"new").as_str(), "2");
+    }
+    block_on(target.delete(&expired)).expect("deleted");
+    clock.advance(Duration::from_hours(30 * 24));
+    records.faults().pass("commit");
+    records.faults().always("commit", Fault::Fail(ErrorKind::Unavailable));
+    block_on(target.purge(&purged)).expect_err("cut short");
+    records.faults().clear();
+
+    let report = migrate(&source, &target, &Migrate::default());
+    assert_eq!((report.moved, failures(&report)), (2, Vec::new()));
+    for name in [&expired, &purged] {
+        assert!(get(&*target, name).expect("moved").expose() == b"new");
+    }
+    let left = block_on(records.scan(&[3], None, PageLimit::entries(1))).expect("a page");
+    assert!(left.entries.is_empty(), "segments are left");
 }
 
 #[test]

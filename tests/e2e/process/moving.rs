@@ -12,7 +12,6 @@ use strongroom::{
     Config, Error, ErrorKind, FileSource, Migrate, OpenOptions, Progress, PutOptions, ReadSource,
     Result, Select,
 };
-use strongroom_client::Client;
 use strongroom_kit::daemon::{ALLOW_OWNER, Home};
 use strongroom_kit::random::Random;
 use strongroom_kit::{block_on, embedded};
@@ -228,23 +227,26 @@ async fn a_backup_is_taken_from_a_sidecar_while_others_write() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_about_the_whole_store_needs_a_rule_for_all_of_it() {
-    let rule = "[[sidecar.allow]]\nowner = true\nnames = [\"account.*\"]\nverbs = [\"all\"]\n";
-    let home = Home::new(rule);
-    let daemon = home.start();
-    let asked: Client = client(&home).await;
-    let mut sink = WriteSink(Vec::new());
-    let refused = [
-        asked.verify(&|_| ()).await.expect_err("refused"),
-        asked.migrate(&migrate(), None, &|_| ()).await.expect_err("refused"),
-        asked.backup(&mut sink, &|_| ()).await.expect_err("refused"),
-    ];
-    for error in refused {
-        assert_eq!(error.kind(), ErrorKind::AccessDenied, "{error}");
-    }
-    assert!(sink.0.is_empty());
-    daemon.end();
-    let log = fs::read_to_string(home.path().join("audit/audit.log")).expect("a log");
-    for operation in ["verify", "migrate", "backup"] {
-        assert!(log.contains(&format!("\"operation\":\"{operation}\"")), "{operation}");
+    for rule in
+        ["names = [\"account.*\"]\nverbs = [\"all\"]", "names = [\"**\"]\nverbs = [\"get\"]"]
+    {
+        let home = Home::new(&format!("[[sidecar.allow]]\nowner = true\n{rule}\n"));
+        let daemon = home.start();
+        let asked = client(&home).await;
+        let mut sink = WriteSink(Vec::new());
+        let refused = [
+            asked.verify(&|_| ()).await.expect_err("refused"),
+            asked.migrate(&migrate(), None, &|_| ()).await.expect_err("refused"),
+            asked.backup(&mut sink, &|_| ()).await.expect_err("refused"),
+        ];
+        for error in refused {
+            assert_eq!(error.kind(), ErrorKind::AccessDenied, "{rule}: {error}");
+        }
+        assert!(sink.0.is_empty());
+        daemon.end();
+        let log = fs::read_to_string(home.path().join("audit/audit.log")).expect("a log");
+        for operation in ["verify", "migrate", "backup"] {
+            assert!(log.contains(&format!("\"operation\":\"{operation}\"")), "{operation}");
+        }
     }
 }

@@ -90,6 +90,23 @@ fn each_provider_opens_the_others() {
     }
 }
 
+/// Also where a cipher decrypts first and compares then, or leaves what was there.
+#[test]
+fn a_wrong_tag_leaves_nothing_in_the_output() {
+    let (key, nonce) = ([7; KEY_BYTES], [9; NONCE_BYTES]);
+    for suite in Suite::ALL {
+        for &provider in Provider::ALL {
+            let mut sealed = vec![0x11; 1000];
+            let mut tag = provider.seal(suite, &key, &nonce, b"", &mut sealed).expect("sealed");
+            tag[0] ^= 1;
+            let mut out = vec![0x11; 1000];
+            let opened = provider.open_into(suite, &key, &nonce, b"", (&sealed, &tag), &mut out);
+            assert_eq!(opened.expect_err("forged").kind(), ErrorKind::Tampered);
+            assert!(out.iter().all(|byte| *byte == 0), "{provider:?} {suite:?}");
+        }
+    }
+}
+
 /// A record of the format, and what a reader makes of it. The files stand in
 /// `tests/vectors/record/`; `STRONGROOM_WRITE_VECTORS=1` writes them anew.
 #[derive(Serialize, Deserialize)]

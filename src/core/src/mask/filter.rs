@@ -129,6 +129,20 @@ mod tests {
         assert!(Filter::<8>::new(std::iter::empty()).is_none());
     }
 
+    /// The bits tell of each value which grams it may begin with: whatever holds them
+    /// is wiped when it is dropped, which its type says.
+    #[test]
+    fn what_is_known_of_the_patterns_is_wiped() {
+        fn is_wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+        let patterns = [b"0123456789ab".as_slice()];
+        let Filter { near, first, .. } = Filter::<4>::new(patterns.into_iter()).expect("patterns");
+        for bits in [near, first] {
+            let Bits { words, shift: _ } = bits;
+            assert!(words.iter().any(|word| *word != 0));
+            is_wiped(&words);
+        }
+    }
+
     #[test]
     fn passes_over_almost_everything_else() {
         let patterns: Vec<String> = (0..1000).map(|n| format!("{n:x<20}")).collect();

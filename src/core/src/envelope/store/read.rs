@@ -37,7 +37,7 @@ impl EnvelopeStore {
                 Select::Version(version) => number(version)?,
             };
             let found = match self.record(name, number).await? {
-                Some(bytes) => self.open_version(name, number, &bytes, Some(&stored)).await,
+                Some(bytes) => self.open_of_secret(name, number, &bytes, &stored).await,
                 None if (stored.head.first..=stored.head.latest).contains(&number) => {
                     Err(missing_record())
                 }
@@ -160,6 +160,21 @@ impl EnvelopeStore {
             }
         }
         Ok(Page { items, next: None })
+    }
+
+    /// Opens one version of a secret that its head says is there: an older one only
+    /// if the latest authenticates that head.
+    async fn open_of_secret(
+        &self,
+        name: &SecretName,
+        number: u64,
+        bytes: &[u8],
+        stored: &StoredHead,
+    ) -> Result<Found> {
+        if number != stored.head.latest {
+            self.head_key(name, stored).await?;
+        }
+        self.open_version(name, number, bytes, Some(stored)).await
     }
 
     /// Opens one version; the latest also authenticates the head that named it.

@@ -253,8 +253,15 @@ fn a_forged_head_with_a_good_checksum_is_told() {
         block_on(fixture.store.delete(&db)).expect("a delete");
         let mut forged = fixture.entry(&key);
         forged[7] = 1;
+        fixture.set(&key, repaired_head(forged.clone()));
+        for select in [Select::Latest, version(1), version(2)] {
+            assert_kind(fixture.get(&db, &select), ErrorKind::Tampered, "brought back");
+            let file = block_on(fixture.store.get_file(&db, &select));
+            assert_kind(file.map(drop), ErrorKind::Tampered, "brought back as a file");
+        }
+        forged[17..25].copy_from_slice(&1u64.to_le_bytes());
         fixture.set(&key, repaired_head(forged));
-        assert_kind(fixture.get(&db, &Select::Latest), ErrorKind::Tampered, "brought back");
+        assert_kind(fixture.get(&db, &version(2)), ErrorKind::Tampered, "beyond the latest");
     });
 }
 

@@ -132,9 +132,8 @@ fn delays_double_up_to_the_maximum() {
 
 #[test]
 fn the_default_has_the_figures_of_the_sdk() {
-    let delays = |failure, random| {
-        [0, 1, 8, 50].map(|n| ms(Backoff::SdkDefault.delay(failure, n, random)))
-    };
+    let delays =
+        |failure, random| [0, 1, 8, 50].map(|n| ms(Backoff::SdkDefault.delay(failure, n, random)));
     assert_eq!(delays(Failure::Ordinary, 0), [0; 4]);
     assert_eq!(delays(Failure::Ordinary, u64::MAX), [99, 199, 19_999, 19_999]);
     assert_eq!(delays(Failure::Throttled, 0), [250, 500, 10_000, 10_000]);

@@ -147,7 +147,7 @@ fn a_server_may_ask_for_the_longest_delay() {
     assert_eq!(equal(1, 30).max_wait(), Duration::from_millis(30));
     assert_eq!(full(1, 40).max_wait(), Duration::from_millis(40));
     assert_eq!(Backoff::SdkDefault.max_wait(), Duration::from_secs(20));
-    let fixed = Backoff::FixedDelay { fixed_backoff: Duration::from_secs(60), retry_count: 0 };
+    let fixed = Backoff::FixedDelay { fixed_backoff: Duration::from_mins(1), retry_count: 0 };
     assert_eq!(fixed.max_wait(), Duration::from_secs(20));
 }
 

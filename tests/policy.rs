@@ -106,6 +106,7 @@ fn dependencies_between_our_crates_point_one_way() {
         ("strongroom-guard", &[]),
         ("strongroom-core", &["strongroom-guard"]),
         ("strongroom-local", &["strongroom-core", "strongroom-guard"]),
+        ("strongroom-aws", &["strongroom-core", "strongroom-guard"]),
         ("strongroom", &["strongroom-local", "strongroom-core", "strongroom-guard"]),
         ("strongroom-rpc", &["strongroom-core", "strongroom-guard"]),
         ("strongroom-client", &["strongroom-rpc", "strongroom-core", "strongroom-guard"]),

@@ -1,4 +1,5 @@
-//! The AWS backend.
+//! The AWS backend. So far it has how a failed call is made again: [`Backoff`] says
+//! when, [`Failure`] for what, and [`Retry`] makes the SDK's clients do so.
 
 mod backoff;
 mod failure;

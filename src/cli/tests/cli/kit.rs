@@ -47,7 +47,9 @@ impl Home {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+        // As a person's shell starts it: whatever runs the tests may ignore signals.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal", env!("CARGO_BIN_EXE_strongroom")]);
         command.env_clear().envs(self.variables.iter().map(|(name, value)| (*name, value)));
         // Enough for a slow machine that runs everything at once.
         if !args.contains(&"--wait") {

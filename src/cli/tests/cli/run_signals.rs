@@ -124,8 +124,9 @@ fn what_a_terminal_sends_comes_once() {
     let script = "n=0; trap 'n=$((n+1)); echo int $n' INT; trap 'echo end $n; exit 5' USR1; \
                   echo ready; while :; do read line; done";
     let strongroom = env!("CARGO_BIN_EXE_strongroom");
-    let mut command = Command::new("setsid");
+    let mut command = Command::new("/usr/bin/env");
     command
+        .args(["--default-signal", "setsid"])
         .args(["--ctty", "--wait", strongroom, "run", "--no-masking", "--env", "DB=account.db"])
         .args(["--", "sh", "-c", script])
         .env("STRONGROOM_HOME", home.dir.path())

@@ -84,9 +84,7 @@ impl Live {
         let moving = match (target, &self.moving) {
             (None, _) => None,
             (Some(target), Some(old)) if is_own && target.is(&old.target) => {
-                let moving = Moving { target, stores: Arc::clone(&old.stores) };
-                moving.open_logs(audit.as_ref(), &actor)?;
-                Some(moving)
+                Some(Moving { target, stores: Arc::clone(&old.stores) })
             }
             (Some(target), old) => {
                 let old = old
@@ -105,7 +103,12 @@ impl Live {
             && own.config.store == self.own.config.store
             && own.config.cache == self.own.config.cache;
         let kept = is_same.then(|| self.cache.clone()).flatten();
-        Self::build(own, moving, audit, kept, executor)
+        let live = Self::build(own, moving, audit.clone(), kept, executor)?;
+        // Last: the stores are still those of before.
+        if let Some(moving) = live.moving.as_ref().filter(|_| moves_as_before) {
+            moving.open_logs(audit.as_ref(), &actor)?;
+        }
+        Ok(live)
     }
 
     /// The store of `config`, which this may have open.

@@ -15,7 +15,7 @@ use futures_executor::block_on;
 use futures_util::future::join_all;
 use strongroom_benches::name;
 use strongroom_core::{
-    EnvelopeOptions, EnvelopeStore, PutOptions, SecretBytes, SecretStore, Select,
+    EnvelopeOptions, EnvelopeStore, PutOptions, SecretBytes, SecretName, SecretStore, Select,
 };
 use strongroom_local::kek::LocalKek;
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
@@ -75,8 +75,16 @@ fn put(c: &mut Criterion) {
     group.finish();
 }
 
-/// A get of one among 10 thousand, and among many: of all names in turn, which
-/// no cache holds, and of 1,000 names, as a program reads its own again.
+/// The n-th secret of a store with 1,000 secrets in each project.
+fn name_of(n: u64) -> SecretName {
+    let scope = format!("acme/payments/project-{}", n / 1_000);
+    let scope = scope.parse().expect("a valid scope");
+    SecretName::new(scope, &format!("secret-{}", n % 1_000)).expect("a valid name")
+}
+
+/// A get of one among 10 thousand, and among many: of the 1,000 names of one
+/// project, as a program reads its own again; of 1,000 names that stand as far
+/// from each other as they can; and of all names in turn, which no cache holds.
 fn get(c: &mut Criterion) {
     let most = asked("STRONGROOM_BENCH_RECORDS").unwrap_or(1_000_000);
     let mut settings = RecordOptions::default();
@@ -94,14 +102,20 @@ fn get(c: &mut Criterion) {
         for count in [10_000, most] {
             fill(&store, filled, count);
             filled = count;
-            for (way, names) in [("all names", count), ("1,000 names", 1_000)] {
+            let own = count / 2_000 * 1_000;
+            let ways = [
+                ("all names", count, 1, 0),
+                ("1,000 names far apart", 1_000, count / 1_000, 0),
+                ("1,000 names of a project", 1_000, 1, own),
+            ];
+            for (way, names, apart, first) in ways {
                 let mut group = c.benchmark_group(format!("get of 1 KiB, {way}"));
                 let mut at = 0;
                 group.bench_function(BenchmarkId::new(kind.as_str(), count), |b| {
                     b.iter(|| {
                         // A stride coprime to both numbers visits every name.
                         at = (at + 7919) % names;
-                        let name = name(&format!("secret-{}", at * (count / names)));
+                        let name = name_of(first + at * apart);
                         black_box(block_on(store.get(&name, &Select::Latest)).expect("get"))
                     });
                 });
@@ -119,7 +133,7 @@ fn fill(store: &EnvelopeStore, from: u64, to: u64) {
     let mut at = from;
     while at < to {
         let batch = (at..(at + 2048).min(to)).map(|n| {
-            let name = name(&format!("secret-{n}"));
+            let name = name_of(n);
             let value = &value;
             async move { store.put(&name, value, &PutOptions::default()).await.expect("put") }
         });

@@ -19,6 +19,8 @@ use strongroom_kit::{
 };
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 
+mod aws;
+
 mod records {
     use super::*;
     conformance_records!(memory => RecordsBackend::volatile(memory_records));
@@ -32,6 +34,7 @@ mod wrapper {
     conformance_wrapper!(cached => WrapperBackend::new(cached_keys).with_rotation(rotate_local_kek));
     conformance_wrapper!(branch => WrapperBackend::new(branch_keys).with_rotation(rotate_local_kek));
     conformance_wrapper!(keyring => WrapperBackend::new(keyring).with_rotation(rotate_local_kek));
+    conformance_wrapper!(aws_kms => WrapperBackend::new(aws::kms).with_rotation(aws::rotate));
 }
 
 mod secrets {

@@ -13,8 +13,10 @@ pub mod faults;
 pub mod fuzz;
 pub mod http2;
 pub mod memory;
+pub mod moto;
 pub mod powercut;
 pub mod powercut_store;
+pub mod python;
 pub mod random;
 pub mod sidecar;
 

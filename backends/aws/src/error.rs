@@ -1,0 +1,187 @@
+//! What a failed call of an AWS service means.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use strongroom_core::{Error, ErrorKind};
+
+/// Which call it was.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// The service, as people say it.
+    pub(crate) service: &'static str,
+    /// The permission that the call needs.
+    pub(crate) action: &'static str,
+    /// What it was about.
+    pub(crate) resource: String,
+    pub(crate) region: String,
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.action, self.resource)
+    }
+}
+
+impl Call {
+    /// The error of this call that ended with `error`.
+    pub(crate) fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        let Self { service, region, .. } = self;
+        if let Some(why) = credentials_error(&error) {
+            let message = format!("{self}: there is no AWS credential: {why}");
+            return Error::new(ErrorKind::Unauthenticated, message).with_source(error);
+        }
+        match &error {
+            SdkError::TimeoutError(_) => {
+                Error::unavailable(format!("{service} in {region} did not answer {self} in time"))
+            }
+            SdkError::DispatchFailure(_) => {
+                Error::unavailable(format!("{service} in {region} cannot be reached"))
+            }
+            SdkError::ResponseError(_) => {
+                Error::unavailable(format!("{service} in {region} answered nonsense to {self}"))
+            }
+            SdkError::ServiceError(failed) => {
+                let status = failed.raw().status().as_u16();
+                self.refused(failed.err(), status)
+            }
+            _ => Error::internal(format!("{self} could not be asked")),
+        }
+        .with_source(error)
+    }
+
+    fn refused(&self, error: &impl ProvideErrorMetadata, status: u16) -> Error {
+        let code = error.code().unwrap_or("no code");
+        let said = error.message().unwrap_or("no message");
+        let told = format!("{self}: {code}: {said}");
+        match kind_of(code, status) {
+            ErrorKind::Unavailable => Error::unavailable(told),
+            kind @ ErrorKind::Throttled => Error::new(kind, told).retryable(true),
+            ErrorKind::AccessDenied => Error::access_denied(format!(
+                "{told}: the credential may not do this; a policy has to allow {}",
+                self.action
+            )),
+            ErrorKind::Unauthenticated => {
+                Error::new(ErrorKind::Unauthenticated, format!("{told}{}", self.partition_hint()))
+            }
+            kind => Error::new(kind, told),
+        }
+    }
+
+    /// A credential is of one partition, and the others do not know it.
+    fn partition_hint(&self) -> &'static str {
+        match partition(&self.region) {
+            "aws-us-gov" => "; a GovCloud region takes credentials of GovCloud only",
+            "aws-cn" => "; a region in China takes credentials of AWS China only",
+            _ => "; credentials of GovCloud or AWS China are not valid in other regions",
+        }
+    }
+}
+
+/// The partition that a region belongs to.
+pub(crate) fn partition(region: &str) -> &'static str {
+    match region.split('-').next() {
+        Some("cn") => "aws-cn",
+        Some("us") if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
+/// Codes of KMS and STS, and those that every service has (API reference of each,
+/// "Common errors").
+fn kind_of(code: &str, status: u16) -> ErrorKind {
+    match code {
+        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => {
+            ErrorKind::AccessDenied
+        }
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "AuthFailure"
+        | "ExpiredToken"
+        | "ExpiredTokenException" => ErrorKind::Unauthenticated,
+        "NotFoundException" | "DisabledException" | "KMSInvalidStateException" => {
+            ErrorKind::KeyUnavailable
+        }
+        "InvalidCiphertextException" | "IncorrectKeyException" => ErrorKind::Tampered,
+        "KeyUnavailableException"
+        | "DependencyTimeoutException"
+        | "KMSInternalException"
+        | "InternalFailure"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "RequestExpired"
+        | "RequestTimeout"
+        | "RequestTimeoutException" => ErrorKind::Unavailable,
+        "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "SlowDown" => ErrorKind::Throttled,
+        "InvalidArnException"
+        | "InvalidKeyUsageException"
+        | "ValidationException"
+        | "ValidationError"
+        | "InvalidGrantTokenException"
+        | "OptInRequired" => ErrorKind::Configuration,
+        _ => match status {
+            401 => ErrorKind::Unauthenticated,
+            403 => ErrorKind::AccessDenied,
+            429 => ErrorKind::Throttled,
+            500.. => ErrorKind::Unavailable,
+            _ => ErrorKind::Internal,
+        },
+    }
+}
+
+/// Why no credential could be had, if that is what went wrong.
+fn credentials_error(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<CredentialsError>() {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            return Some(format!("{error}{cause}"));
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_says_more_than_a_status() {
+        assert_eq!(kind_of("InvalidCiphertextException", 400), ErrorKind::Tampered);
+        assert_eq!(kind_of("DisabledException", 400), ErrorKind::KeyUnavailable);
+        assert_eq!(kind_of("KeyUnavailableException", 500), ErrorKind::Unavailable);
+        assert_eq!(kind_of("ThrottlingException", 400), ErrorKind::Throttled);
+        assert_eq!(kind_of("SomethingNew", 429), ErrorKind::Throttled);
+        assert_eq!(kind_of("SomethingNew", 503), ErrorKind::Unavailable);
+        assert_eq!(kind_of("SomethingNew", 403), ErrorKind::AccessDenied);
+        assert_eq!(kind_of("SomethingNew", 400), ErrorKind::Internal);
+    }
+
+    #[test]
+    fn regions_belong_to_partitions() {
+        assert_eq!(partition("eu-central-1"), "aws");
+        assert_eq!(partition("us-east-1"), "aws");
+        assert_eq!(partition("us-gov-west-1"), "aws-us-gov");
+        assert_eq!(partition("cn-north-1"), "aws-cn");
+    }
+}

@@ -12,7 +12,7 @@ use strongroom_kit::moto::Moto;
 pub(crate) fn kms(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
     let alias = alias(path);
     Moto::shared(within()).alias(&alias);
-    Ok(Arc::new(block_on(AwsKms::open(aws(), &alias))?))
+    Ok(Arc::new(AwsKms::new(aws(), &alias, &[])?))
 }
 
 pub(crate) fn rotate(path: &Path) -> Result<()> {

@@ -1,13 +1,14 @@
 //! What a failed call of an AWS service means.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use strongroom_core::{Error, ErrorKind};
+
+use crate::region::partition;
 
 /// Which call it was.
 #[derive(Clone, Debug)]
@@ -29,32 +30,40 @@ impl fmt::Display for Call {
 
 impl Call {
     /// The error of this call that ended with `error`.
+    ///
+    /// The answer itself is not kept: what a service answers may hold a key or a value.
     pub(crate) fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> Error
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
         let Self { service, region, .. } = self;
-        if let Some(why) = credentials_error(&error) {
-            let message = format!("{self}: there is no AWS credential: {why}");
-            return Error::new(ErrorKind::Unauthenticated, message).with_source(error);
+        if let Some(ours) = own_error(&error) {
+            let message = format!("{self}: there is no AWS credential: {}", ours.message());
+            return Error::new(ours.kind(), message).retryable(ours.is_retryable());
         }
-        match &error {
+        match error {
             SdkError::TimeoutError(_) => {
                 Error::unavailable(format!("{service} in {region} did not answer {self} in time"))
             }
-            SdkError::DispatchFailure(_) => {
-                Error::unavailable(format!("{service} in {region} cannot be reached"))
+            SdkError::DispatchFailure(failed) => {
+                let why = failed.as_connector_error().map(causes).unwrap_or_default();
+                Error::unavailable(format!("{service} in {region} cannot be reached{why}"))
             }
             SdkError::ResponseError(_) => {
                 Error::unavailable(format!("{service} in {region} answered nonsense to {self}"))
             }
             SdkError::ServiceError(failed) => {
                 let status = failed.raw().status().as_u16();
-                self.refused(failed.err(), status)
+                // A status of success with an error in it is none that a service makes.
+                if (200..300).contains(&status) {
+                    let what = format!("{service} in {region} answered nonsense to {self}");
+                    return Error::unavailable(what);
+                }
+                let refused = self.refused(failed.err(), status);
+                refused.with_source(failed.into_err())
             }
             _ => Error::internal(format!("{self} could not be asked")),
         }
-        .with_source(error)
     }
 
     fn refused(&self, error: &impl ProvideErrorMetadata, status: u16) -> Error {
@@ -69,7 +78,7 @@ impl Call {
                 self.action
             )),
             ErrorKind::Unauthenticated => {
-                Error::new(ErrorKind::Unauthenticated, format!("{told}{}", self.partition_hint()))
+                Error::unauthenticated(format!("{told}{}", self.partition_hint()))
             }
             kind => Error::new(kind, told),
         }
@@ -82,15 +91,6 @@ impl Call {
             "aws-cn" => "; a region in China takes credentials of AWS China only",
             _ => "; credentials of GovCloud or AWS China are not valid in other regions",
         }
-    }
-}
-
-/// The partition that a region belongs to.
-pub(crate) fn partition(region: &str) -> &'static str {
-    match region.split('-').next() {
-        Some("cn") => "aws-cn",
-        Some("us") if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
     }
 }
 
@@ -148,17 +148,27 @@ fn kind_of(code: &str, status: u16) -> ErrorKind {
     }
 }
 
-/// Why no credential could be had, if that is what went wrong.
-fn credentials_error(error: &(dyn StdError + 'static)) -> Option<String> {
+/// Our own error in the chain of the client library's: that of a source of credentials.
+fn own_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<CredentialsError>() {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            return Some(format!("{error}{cause}"));
+        if let Some(ours) = error.downcast_ref::<Error>() {
+            return Some(ours);
         }
         next = error.source();
     }
     None
+}
+
+/// What lies behind an error, in one line.
+fn causes(error: &(impl StdError + 'static)) -> String {
+    let mut told = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let _ = write!(told, ": {cause}");
+        next = cause.source();
+    }
+    told
 }
 
 #[cfg(test)]
@@ -175,13 +185,5 @@ mod tests {
         assert_eq!(kind_of("SomethingNew", 503), ErrorKind::Unavailable);
         assert_eq!(kind_of("SomethingNew", 403), ErrorKind::AccessDenied);
         assert_eq!(kind_of("SomethingNew", 400), ErrorKind::Internal);
-    }
-
-    #[test]
-    fn regions_belong_to_partitions() {
-        assert_eq!(partition("eu-central-1"), "aws");
-        assert_eq!(partition("us-east-1"), "aws");
-        assert_eq!(partition("us-gov-west-1"), "aws-us-gov");
-        assert_eq!(partition("cn-north-1"), "aws-cn");
     }
 }

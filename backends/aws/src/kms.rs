@@ -1,5 +1,7 @@
 //! [`AwsKms`]: DEKs wrapped under a symmetric key of AWS KMS.
 
+mod regions;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -7,20 +9,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{DataKeySpec, KeyMetadata};
 use strongroom_core::{
-    Clock, Dek, EncryptionContext, Error, KeyWrapper, Result, SecretBytes, SystemClock, WrappedDek,
+    Clock, Dek, EncryptionContext, Error, KeyWrapper, Result, SecretBytes, WrappedDek,
 };
 
+pub use self::regions::Replica;
+use self::regions::{Regions, Target};
 use crate::connection::Aws;
-use crate::error::Call;
-use crate::runtime::Runtime;
+use crate::region::{self, KeyArn};
 
 /// How long what KMS said of the key is taken for what it is.
 const CURRENT_FOR: Duration = Duration::from_mins(1);
-const SERVICE: &str = "AWS KMS";
+
+/// The longest identity that a record takes, in bytes.
+const MAX_IDENTITY_BYTES: usize = 255;
 
 /// An encryption context, as KMS takes it.
 type Pairs = HashMap<String, String>;
@@ -33,13 +37,14 @@ type Pairs = HashMap<String, String>;
 /// demanded when they are opened. So an alias may be pointed at another key, and a
 /// key may rotate by itself: both are a new version, and a rewrap moves the records.
 /// A key of another account is never asked to open anything.
+///
+/// A multi-Region key has replicas. Where the settings name some, a call that its
+/// region does not answer is made in the next one; records name the key as it is
+/// in the first region, whichever of them wrapped.
 pub struct AwsKms {
-    client: Client,
-    runtime: Arc<Runtime>,
-    region: String,
+    regions: Regions,
     key: String,
     identity: String,
-    account: String,
     clock: Arc<dyn Clock>,
     current: Mutex<Option<Current>>,
 }
@@ -47,99 +52,155 @@ pub struct AwsKms {
 /// What wraps now.
 #[derive(Clone)]
 struct Current {
+    /// The key, as the first region has it.
+    arn: String,
     version: String,
     /// When that was learnt, by the monotonic clock.
     learnt: Duration,
 }
 
 impl AwsKms {
-    /// The key that `key` names, which is asked for its ARN.
+    /// The key that `key` names, and where it has replicas. Nobody is asked yet.
     ///
     /// # Errors
-    /// Those of [`KeyWrapper`]; and `Configuration` if the key cannot wrap, or the
-    /// name is too long for a record.
-    pub async fn open(aws: &Aws, key: &str) -> Result<Self> {
-        let client = Client::new(&aws.config);
-        let (runtime, region) = (Arc::clone(&aws.runtime), aws.region().to_owned());
-        let clock = SystemClock::shared();
-        let identity = format!("aws-kms:{key}");
-        if identity.len() > 255 {
-            return Err(Error::configuration("the name of a KMS key has at most 247 bytes"));
+    /// `Configuration` if `key` is too long, an ARN of another region or partition, or
+    /// not an ARN of a multi-Region key although there are replicas.
+    pub fn new(aws: &Aws, key: &str, replicas: &[Replica]) -> Result<Self> {
+        let arn = KeyArn::parse(key);
+        if key.starts_with("arn:") && arn.is_none() {
+            return Err(Error::configuration(format!(
+                "{} is no ARN of a KMS key or of an alias",
+                key.escape_debug()
+            )));
         }
-        let (key, account, current) = (key.to_owned(), String::new(), Mutex::default());
-        let mut kms = Self { client, runtime, region, key, identity, account, clock, current };
-        let found = kms.describe().await?;
-        kms.account = account_of(found.arn().unwrap_or_default())?.to_owned();
-        kms.learn(&found)?;
-        Ok(kms)
-    }
-
-    fn call(&self, action: &'static str, resource: &str) -> Call {
-        let (resource, region) = (resource.to_owned(), self.region.clone());
-        Call { service: SERVICE, action, resource, region }
+        if let Some(arn) = arn
+            && arn.region != aws.region()
+        {
+            let (own, partition) = (aws.region(), region::partition(aws.region()));
+            let hint = if arn.partition == partition {
+                ""
+            } else {
+                ": standard regions, GovCloud and China do not know each other's keys"
+            };
+            return Err(Error::configuration(format!(
+                "the key {key} is in {}, and the connector in {own}{hint}",
+                arn.region
+            )));
+        }
+        if !replicas.is_empty() && !arn.is_some_and(|arn| arn.is_multi_region()) {
+            return Err(Error::configuration(
+                "replicas need a multi-Region key, named by its ARN: \
+                 arn:aws:kms:REGION:ACCOUNT:key/mrk-ID",
+            ));
+        }
+        let identity = match arn {
+            Some(_) => format!("aws-kms:{key}"),
+            None => format!("aws-kms:{}:{key}", aws.region()),
+        };
+        if key.is_empty() || identity.len() > MAX_IDENTITY_BYTES {
+            return Err(Error::configuration(format!(
+                "the name of a KMS key has 1 to {} bytes",
+                MAX_IDENTITY_BYTES - identity.len() + key.len()
+            )));
+        }
+        let (regions, key) = (Regions::new(aws, replicas)?, key.to_owned());
+        let (clock, current) = (Arc::clone(&aws.clock), Mutex::default());
+        Ok(Self { regions, key, identity, clock, current })
     }
 
     async fn describe(&self) -> Result<KeyMetadata> {
-        let call = self.call("kms:DescribeKey", &self.key);
-        let request = self.client.describe_key().key_id(&self.key);
-        let answer = self.ask(async move { request.send().await.map_err(|e| call.failed(e)) });
-        let answer = answer.await?;
+        let what = |target: &Target, key: String| {
+            let call = target.call("kms:DescribeKey", &key);
+            let request = target.client.describe_key().key_id(key);
+            async move { request.send().await.map_err(|e| call.failed(e)) }
+        };
+        let answer = self.ask(&self.key, what).await?;
         answer.key_metadata.ok_or_else(|| nonsense("the key's description is missing"))
     }
 
-    async fn ask<T: Send + 'static>(
+    /// Asks the regions for the key, one after the other, until one answers.
+    async fn ask<T, F>(
         &self,
-        call: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        self.runtime.run(call).await
+        key: &str,
+        call: impl Fn(&Target, String) -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let here = |target: &Target| match KeyArn::parse(key) {
+            Some(arn) if arn.is_multi_region() => arn.in_region(&target.region),
+            _ => key.to_owned(),
+        };
+        self.regions.ask(|target| call(target, here(target))).await
     }
 
     async fn data_key(&self, context: Pairs) -> Result<(Dek, WrappedDek<'static>)> {
-        let call = self.call("kms:GenerateDataKey", &self.key);
-        let request = self
-            .client
-            .generate_data_key()
-            .key_id(&self.key)
-            .key_spec(DataKeySpec::Aes256)
-            .set_encryption_context(Some(context));
-        let answer = self.ask(async move { request.send().await.map_err(|e| call.failed(e)) });
-        let answer = answer.await?;
+        let what = |target: &Target, key: String| {
+            let call = target.call("kms:GenerateDataKey", &key);
+            let request = target
+                .client
+                .generate_data_key()
+                .key_id(key)
+                .key_spec(DataKeySpec::Aes256)
+                .set_encryption_context(Some(context.clone()));
+            async move { request.send().await.map_err(|e| call.failed(e)) }
+        };
+        let answer = self.ask(&self.key, what).await?;
         let (arn, material) = (answer.key_id(), answer.key_material_id());
         let wrapped = self.wrapped(arn, material, answer.ciphertext_blob.clone())?;
         Ok((dek(answer.plaintext)?, wrapped))
     }
 
     async fn decrypt(&self, wrapped: &WrappedDek<'_>, context: Pairs) -> Result<Dek> {
-        let key = self.key_of(wrapped)?;
-        let call = self.call("kms:Decrypt", &key);
-        let request = self
-            .client
-            .decrypt()
-            .key_id(&key)
-            .ciphertext_blob(Blob::new(wrapped.bytes.as_ref()))
-            .set_encryption_context(Some(context));
-        let answer = self.ask(async move { request.send().await.map_err(|e| call.failed(e)) });
-        let answer = answer.await?;
-        if answer.key_id() != Some(key.as_str()) {
-            return Err(nonsense("another key has decrypted than the one that was asked for"));
-        }
-        dek(answer.plaintext)
+        let key = self.key_of(wrapped).await?;
+        let what = |target: &Target, key: String| {
+            let call = target.call("kms:Decrypt", &key);
+            let request = target
+                .client
+                .decrypt()
+                .key_id(&key)
+                .ciphertext_blob(Blob::new(wrapped.bytes.as_ref()))
+                .set_encryption_context(Some(context.clone()));
+            async move {
+                let answer = request.send().await.map_err(|e| call.failed(e))?;
+                if answer.key_id() == Some(key.as_str()) {
+                    return dek(answer.plaintext);
+                }
+                Err(nonsense("another key has decrypted than the one that was asked for"))
+            }
+        };
+        self.ask(&key, what).await
     }
 
     /// Takes note of what wraps from now on.
-    fn learn(&self, key: &KeyMetadata) -> Result<String> {
+    fn learn(&self, key: &KeyMetadata) -> Result<Current> {
         let arn = key.arn().ok_or_else(|| nonsense("a key has no ARN"))?;
-        let version = version(arn, key.current_key_material_id());
-        let learnt = self.clock.monotonic();
-        let current = Current { version: version.clone(), learnt };
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
-        Ok(version)
+        let arn = self.in_first_region(arn)?;
+        let version = version(&arn, key.current_key_material_id());
+        let current = Current { arn, version, learnt: self.clock.monotonic() };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(current.clone());
+        Ok(current)
     }
 
-    fn known(&self) -> Option<String> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let age = self.clock.monotonic().saturating_sub(current.learnt);
-        (age < CURRENT_FOR).then_some(current.version)
+    async fn current(&self) -> Result<Current> {
+        let known = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let age = |current: &Current| self.clock.monotonic().saturating_sub(current.learnt);
+        match known {
+            Some(current) if age(&current) < CURRENT_FOR => Ok(current),
+            _ => self.learn(&self.describe().await?),
+        }
+    }
+
+    /// A key that answered, as the first region has it.
+    fn in_first_region(&self, arn: &str) -> Result<String> {
+        let parsed = KeyArn::parse(arn).filter(|arn| arn.resource.starts_with("key/"));
+        let parsed = parsed.ok_or_else(|| nonsense("the ARN of the key is none"))?;
+        Ok(if parsed.is_multi_region() {
+            parsed.in_region(self.regions.first())
+        } else {
+            arn.to_owned()
+        })
     }
 
     fn wrapped(
@@ -153,27 +214,33 @@ impl AwsKms {
         };
         Ok(WrappedDek {
             kek: Cow::Owned(self.identity.clone()),
-            kek_version: Cow::Owned(version(arn, material)),
+            kek_version: Cow::Owned(version(&self.in_first_region(arn)?, material)),
             bytes: Cow::Owned(blob.into_inner()),
         })
     }
 
     /// The ARN of the key that wrapped, if it is one that may be asked.
-    fn key_of(&self, wrapped: &WrappedDek<'_>) -> Result<String> {
+    async fn key_of(&self, wrapped: &WrappedDek<'_>) -> Result<String> {
         if wrapped.kek != self.identity {
             return Err(Error::key_unavailable(format!(
                 "the DEK was wrapped by {}, and this is {}",
                 wrapped.kek, self.identity
             )));
         }
-        let arn = wrapped.kek_version.split('#').next().unwrap_or_default();
-        match account_of(arn) {
-            Ok(account) if account == self.account => Ok(arn.to_owned()),
-            _ => Err(Error::key_unavailable(format!(
-                "the DEK names the key {arn}, which is not of account {}",
-                self.account
-            ))),
+        let text = wrapped.kek_version.split('#').next().unwrap_or_default();
+        let arn = KeyArn::parse(text).filter(|arn| arn.resource.starts_with("key/"));
+        let arn = arn.ok_or_else(|| Error::tampered("the DEK names no KMS key"))?;
+        let own = match KeyArn::parse(&self.key) {
+            Some(own) => own.account.to_owned(),
+            None => account_of(&self.current().await?.arn)?.to_owned(),
+        };
+        if arn.account == own && arn.region == self.regions.first() {
+            return Ok(text.to_owned());
         }
+        Err(Error::key_unavailable(format!(
+            "the DEK names the key {text}, which is not of account {own} in {}",
+            self.regions.first()
+        )))
     }
 }
 
@@ -185,19 +252,22 @@ impl KeyWrapper for AwsKms {
 
     async fn wrap(&self, dek: &Dek, context: &EncryptionContext) -> Result<WrappedDek<'static>> {
         // Encrypt does not tell the key material.
-        let current = self.current_version().await?;
-        let call = self.call("kms:Encrypt", &self.key);
-        let request = self
-            .client
-            .encrypt()
-            .key_id(&self.key)
-            .plaintext(Blob::new(dek.expose()))
-            .set_encryption_context(Some(pairs(context)));
-        let answer = self.ask(async move { request.send().await.map_err(|e| call.failed(e)) });
-        let answer = answer.await?;
-        let (arn, material) = (answer.key_id(), material_of(&current));
-        let material = material.filter(|_| arn.is_some_and(|arn| current.starts_with(arn)));
-        self.wrapped(arn, material, answer.ciphertext_blob.clone())
+        let current = self.current().await?;
+        let what = |target: &Target, key: String| {
+            let call = target.call("kms:Encrypt", &key);
+            let request = target
+                .client
+                .encrypt()
+                .key_id(key)
+                .plaintext(Blob::new(dek.expose()))
+                .set_encryption_context(Some(pairs(context)));
+            async move { request.send().await.map_err(|e| call.failed(e)) }
+        };
+        let answer = self.ask(&self.key, what).await?;
+        let arn = answer.key_id().map(|arn| self.in_first_region(arn)).transpose()?;
+        let is_current = arn.as_ref() == Some(&current.arn);
+        let material = material_of(&current.version).filter(|_| is_current);
+        self.wrapped(answer.key_id(), material, answer.ciphertext_blob.clone())
     }
 
     async fn unwrap(&self, wrapped: &WrappedDek<'_>, context: &EncryptionContext) -> Result<Dek> {
@@ -214,18 +284,24 @@ impl KeyWrapper for AwsKms {
         wrapped: &WrappedDek<'_>,
         context: &EncryptionContext,
     ) -> Result<WrappedDek<'static>> {
-        let from = self.key_of(wrapped)?;
-        let call = self.call("kms:ReEncryptFrom and kms:ReEncryptTo", &from);
-        let request = self
-            .client
-            .re_encrypt()
-            .ciphertext_blob(Blob::new(wrapped.bytes.as_ref()))
-            .source_key_id(&from)
-            .set_source_encryption_context(Some(pairs(context)))
-            .destination_key_id(&self.key)
-            .set_destination_encryption_context(Some(pairs(context)));
-        let answer = self.ask(async move { request.send().await.map_err(|e| call.failed(e)) });
-        let answer = answer.await?;
+        let from = self.key_of(wrapped).await?;
+        let what = |target: &Target, to: String| {
+            let from = match KeyArn::parse(&from) {
+                Some(arn) if arn.is_multi_region() => arn.in_region(&target.region),
+                _ => from.clone(),
+            };
+            let call = target.call("kms:ReEncryptFrom and kms:ReEncryptTo", &from);
+            let request = target
+                .client
+                .re_encrypt()
+                .ciphertext_blob(Blob::new(wrapped.bytes.as_ref()))
+                .source_key_id(from)
+                .set_source_encryption_context(Some(pairs(context)))
+                .destination_key_id(to)
+                .set_destination_encryption_context(Some(pairs(context)));
+            async move { request.send().await.map_err(|e| call.failed(e)) }
+        };
+        let answer = self.ask(&self.key, what).await?;
         self.wrapped(
             answer.key_id(),
             answer.destination_key_material_id(),
@@ -234,10 +310,7 @@ impl KeyWrapper for AwsKms {
     }
 
     async fn current_version(&self) -> Result<String> {
-        match self.known() {
-            Some(version) => Ok(version),
-            None => self.learn(&self.describe().await?),
-        }
+        Ok(self.current().await?.version)
     }
 
     /// Makes a DEK that nobody uses, and opens it.
@@ -276,24 +349,19 @@ fn material_of(version: &str) -> Option<&str> {
     version.split_once('#').map(|(_, material)| material)
 }
 
-/// The account in `arn:PARTITION:kms:REGION:ACCOUNT:key/ID`.
 fn account_of(arn: &str) -> Result<&str> {
-    let mut parts = arn.split(':');
-    let (head, service, account, key) = (parts.next(), parts.nth(1), parts.nth(1), parts.next());
-    let is_key = key.is_some_and(|key| key.starts_with("key/"));
-    match (head, service, account) {
-        (Some("arn"), Some("kms"), Some(account)) if is_key && !account.is_empty() => Ok(account),
-        _ => Err(nonsense("the ARN of the key is none")),
-    }
+    let arn = KeyArn::parse(arn).ok_or_else(|| nonsense("the ARN of the key is none"))?;
+    Ok(arn.account)
 }
 
+/// A service that answers so may be another one tomorrow.
 fn nonsense(what: &'static str) -> Error {
-    Error::internal(format!("the answer of AWS KMS makes no sense: {what}"))
+    Error::unavailable(format!("the answer of AWS KMS makes no sense: {what}"))
 }
 
 impl fmt::Debug for AwsKms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("AwsKms");
-        out.field("key", &self.key).field("region", &self.region).finish_non_exhaustive()
+        out.field("key", &self.key).field("regions", &self.regions).finish_non_exhaustive()
     }
 }

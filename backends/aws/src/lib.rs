@@ -13,12 +13,13 @@ mod credentials;
 mod error;
 mod failure;
 mod kms;
+mod region;
 mod retry;
 mod runtime;
 
 pub use self::backoff::Backoff;
 pub use self::connection::{Aws, AwsSettings};
-pub use self::credentials::{AssumeRole, Credential};
+pub use self::credentials::{AccessKey, AssumeRole, Credential, Token, TokenSource, WebIdentity};
 pub use self::failure::Failure;
-pub use self::kms::AwsKms;
+pub use self::kms::{AwsKms, Replica};
 pub use self::retry::Retry;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper_util::rt::TokioIo;
-use strongroom_core::{Error, ErrorKind};
+use strongroom_core::Error;
 use tokio::net::UnixStream;
 use tonic::transport::Uri;
 use tower_service::Service;
@@ -68,7 +68,7 @@ impl Place {
         let what = format!(
             "user {server} serves the socket {path}, who is neither you nor root: nothing was sent"
         );
-        Err(Error::new(ErrorKind::Unauthenticated, what))
+        Err(Error::unauthenticated(what))
     }
 
     fn unreachable(&self, error: io::Error) -> Error {

@@ -241,6 +241,8 @@ constructors! {
     invalid_name => InvalidName;
     /// [`ErrorKind::AccessDenied`]
     access_denied => AccessDenied;
+    /// [`ErrorKind::Unauthenticated`]
+    unauthenticated => Unauthenticated;
     /// [`ErrorKind::Unavailable`]
     unavailable => Unavailable;
     /// [`ErrorKind::Tampered`]

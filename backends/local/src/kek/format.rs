@@ -181,7 +181,7 @@ pub(super) fn decode(file: &[u8], sealing: &Sealing) -> Result<Keyring> {
                     }
                     _ => "the passphrase does not open it: it is wrong, or the file was altered",
                 };
-                return Err(Error::new(ErrorKind::Unauthenticated, message));
+                return Err(Error::unauthenticated(message));
             }
             let nonce = input.take::<NONCE_BYTES>()?;
             let tag = trailer.try_into().map_err(|_| truncated())?;

@@ -18,7 +18,7 @@ use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClient};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::timeout::TimeoutConfig;
-use strongroom_core::{Clock, Error, Result, SystemClock};
+use strongroom_core::{Clock, Error, Result, SecretBytes, SystemClock};
 
 use crate::backoff::Backoff;
 use crate::credentials::{
@@ -40,9 +40,9 @@ pub struct AwsSettings {
     pub fips: bool,
     /// Certificates, in PEM, that servers are trusted by instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The URL of a proxy that everything goes through. Without it, connections are
-    /// direct, whatever the environment says.
-    pub proxy: Option<String>,
+    /// The URL of a proxy that everything goes through, perhaps with user and password.
+    /// Without it, connections are direct, whatever the environment says.
+    pub proxy: Option<Arc<SecretBytes>>,
     /// With which credential calls are signed.
     pub credential: Credential,
     /// A role that is assumed with it.
@@ -157,9 +157,10 @@ fn http_client(settings: &AwsSettings) -> Result<SharedHttpClient> {
     let context = TlsContext::builder().with_trust_store(trusted).build().map_err(|error| {
         Error::configuration("the certificates for AWS cannot be used").with_source(error)
     })?;
-    let proxy = settings.proxy.as_deref().map_or_else(
+    let proxy = settings.proxy.as_ref().map_or_else(
         || Ok(ProxyConfig::disabled()),
         |url| {
+            let url = String::from_utf8_lossy(url.expose()).into_owned();
             ProxyConfig::all(url).map_err(|_| {
                 // Not the URL: it may hold a password.
                 Error::configuration("the proxy is no URL: it is http://HOST:PORT")
@@ -250,8 +251,9 @@ mod tests {
     fn settings_that_cannot_be_true_are_refused_before_anybody_is_asked() {
         assert!(error(|s| s.region = "Frankfurt".to_owned()).contains("is no region"));
         assert!(error(|s| s.endpoint = Some("localhost:4566".to_owned())).contains("is no URL"));
-        assert!(error(|s| s.proxy = Some("user:hunter2@host".to_owned())).contains("proxy"));
-        assert!(!error(|s| s.proxy = Some("user:hunter2@host".to_owned())).contains("hunter2"));
+        let proxy = || SecretBytes::copy_from(b"user:hunter2@host").expect("guarded memory");
+        let said = error(|s| s.proxy = Some(Arc::new(proxy())));
+        assert!(said.contains("proxy") && !said.contains("hunter2"), "{said}");
         let file = |text: &str| {
             let file = tempfile::NamedTempFile::new().expect("a file");
             fs::write(file.path(), text).expect("written");

@@ -1,11 +1,19 @@
 //! From a configuration to the KEKs that it names: one, or several as a keyring.
 
+#[cfg(feature = "aws")]
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+#[cfg(feature = "aws")]
+use strongroom_aws::{Aws, AwsKms, Replica};
+#[cfg(feature = "aws")]
+use strongroom_core::CachedKeys;
 use strongroom_core::wrapper::BranchOptions;
+#[cfg(feature = "aws")]
+use strongroom_core::wrapper::KeyCacheOptions;
 use strongroom_core::{
     BranchKeys, Dek, EncryptionContext, Error, KeyWrapper, Keyring, Result, SecretBytes,
     SystemClock, WrappedDek,
@@ -14,23 +22,59 @@ use strongroom_local::kek::{
     LocalKek, Options as KekOptions, PassphraseCost, Protection, Unlock, systemd_credential,
 };
 
-use crate::config::{Config, KekSection, MoreKek, ProtectionType, SecretRef};
+use crate::config::{Config, KekSpec, KekType, ProtectionType};
 
 impl Config {
-    pub(crate) fn open_kek(&self, passphrase: Option<SecretBytes>) -> Result<Arc<dyn KeyWrapper>> {
-        let path = self.key_path();
-        let first = self.unlock(passphrase).and_then(|unlock| self.open_local(&path, &unlock));
-        if self.kek.more.is_empty() {
-            return Ok(self.branched(Arc::new(first?)));
+    pub(crate) async fn open_kek(
+        &self,
+        mut passphrase: Option<SecretBytes>,
+    ) -> Result<Arc<dyn KeyWrapper>> {
+        let specs = self.keks();
+        let mut connections = Connections::default();
+        let mut opened = Vec::with_capacity(specs.len());
+        for spec in &specs {
+            opened.push(self.open_one(spec, passphrase.take(), &mut connections).await);
         }
-        let mut members = vec![self.member(&path, first)];
-        for more in &self.kek.more {
-            let path = self.base().join(&more.key_file);
-            let unlock = self.unlock_more(more);
-            let opened = unlock.and_then(|unlock| self.open_local(&path, &unlock));
-            members.push(self.member(&path, opened));
+        if opened.len() == 1 {
+            return opened.remove(0);
         }
-        self.keyring(members)
+        // One that cannot be opened stays a member of the keyring, so that the others
+        // read, the quorum decides about writes, and nothing forgets it.
+        let members = std::iter::zip(&specs, opened).map(|(spec, opened)| match opened {
+            Ok(kek) => kek,
+            Err(error) => {
+                let name = match spec.kind {
+                    KekType::Local => self.base().join(spec.key_file).display().to_string(),
+                    #[cfg(feature = "aws")]
+                    KekType::AwsKms => spec.key.unwrap_or_default().to_owned(),
+                };
+                Arc::new(ClosedKek { name: format!("of {name}"), reason: error })
+            }
+        });
+        self.keyring(members.collect())
+    }
+
+    #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "nobody is asked"))]
+    async fn open_one(
+        &self,
+        spec: &KekSpec<'_>,
+        passphrase: Option<SecretBytes>,
+        connections: &mut Connections,
+    ) -> Result<Arc<dyn KeyWrapper>> {
+        match spec.kind {
+            KekType::Local => {
+                let unlock = self.unlock(spec, passphrase)?;
+                let kek = self.open_local(&self.base().join(spec.key_file), &unlock)?;
+                Ok(self.branched(Arc::new(kek)))
+            }
+            #[cfg(feature = "aws")]
+            KekType::AwsKms => {
+                let aws = connections.aws(self, spec.connector).await?;
+                let replicas: Vec<_> = spec.replicas.iter().map(|r| Replica::new(r)).collect();
+                let kms = AwsKms::new(&aws, spec.key.unwrap_or_default(), &replicas)?;
+                Ok(self.remembered(self.branched(Arc::new(kms))))
+            }
+        }
     }
 
     fn open_local(&self, path: &Path, unlock: &Unlock) -> Result<LocalKek> {
@@ -43,15 +87,6 @@ impl Config {
         options
     }
 
-    /// A member of the keyring. One that cannot be opened stays one, so that the
-    /// others read, the quorum decides about writes, and nothing forgets it.
-    fn member(&self, path: &Path, opened: Result<LocalKek>) -> Arc<dyn KeyWrapper> {
-        match opened {
-            Ok(kek) => self.branched(Arc::new(kek)),
-            Err(error) => Arc::new(ClosedKek::new(path, error)),
-        }
-    }
-
     fn branched(&self, kek: Arc<dyn KeyWrapper>) -> Arc<dyn KeyWrapper> {
         let mut options = BranchOptions::default();
         options.enabled = self.kek.branch_keys;
@@ -59,21 +94,45 @@ impl Config {
         Arc::new(BranchKeys::new(kek, options, SystemClock::shared()))
     }
 
+    /// A KMS behind a network, asked once for a DEK that is used often.
+    #[cfg(feature = "aws")]
+    fn remembered(&self, kek: Arc<dyn KeyWrapper>) -> Arc<dyn KeyWrapper> {
+        if self.kek.dek_ttl.is_zero() || self.kek.dek_uses == 0 {
+            return kek;
+        }
+        let mut options = KeyCacheOptions::default();
+        options.ttl = self.kek.dek_ttl;
+        options.max_uses = self.kek.dek_uses;
+        Arc::new(CachedKeys::new(kek, options, SystemClock::shared()))
+    }
+
     fn keyring(&self, members: Vec<Arc<dyn KeyWrapper>>) -> Result<Arc<dyn KeyWrapper>> {
         let quorum = self.kek.quorum.unwrap_or(members.len());
         Ok(Arc::new(Keyring::new(members, quorum)?))
     }
 
-    /// Makes every key file, or opens what an interrupted `create` has left.
-    pub(crate) fn create_keks(
+    /// Makes every key file, or opens what an interrupted `create` has left. A key of a
+    /// KMS exists already, and has to answer.
+    pub(crate) async fn create_keks(
         &self,
-        passphrase: Option<SecretBytes>,
+        mut passphrase: Option<SecretBytes>,
     ) -> Result<Arc<dyn KeyWrapper>> {
-        let first = self.made(&self.key_path(), self.unlock(passphrase)?)?;
-        let mut members = vec![self.branched(Arc::new(first))];
-        for more in &self.kek.more {
-            let kek = self.made(&self.base().join(&more.key_file), self.unlock_more(more)?)?;
-            members.push(self.branched(Arc::new(kek)));
+        let mut members = Vec::new();
+        let mut connections = Connections::default();
+        for spec in &self.keks() {
+            members.push(match spec.kind {
+                KekType::Local => {
+                    let unlock = self.unlock(spec, passphrase.take())?;
+                    let kek = self.made(&self.base().join(spec.key_file), unlock)?;
+                    self.branched(Arc::new(kek))
+                }
+                #[cfg(feature = "aws")]
+                KekType::AwsKms => {
+                    let kek = self.open_one(spec, None, &mut connections).await?;
+                    kek.check().await?;
+                    kek
+                }
+            });
         }
         match members.len() {
             1 => Ok(members.remove(0)),
@@ -104,36 +163,21 @@ impl Config {
     pub fn create_more_keks(&self) -> Result<Vec<PathBuf>> {
         self.check_places()?;
         let mut made = Vec::new();
-        for more in &self.kek.more {
-            let path = self.base().join(&more.key_file);
+        let specs = self.keks();
+        for spec in specs.iter().skip(1).filter(|spec| spec.kind == KekType::Local) {
+            let path = self.base().join(spec.key_file);
             if path.symlink_metadata().is_err() {
-                self.made(&path, self.unlock_more(more)?)?;
+                self.made(&path, self.unlock(spec, None)?)?;
                 made.push(path);
             }
         }
         Ok(made)
     }
 
-    fn unlock(&self, passphrase: Option<SecretBytes>) -> Result<Unlock> {
-        let KekSection { protection, passphrase: reference, credential, .. } = &self.kek;
-        self.unlock_by(*protection, reference.as_ref(), credential.as_deref(), passphrase)
-    }
-
-    fn unlock_more(&self, more: &MoreKek) -> Result<Unlock> {
-        let (passphrase, credential) = (more.passphrase.as_ref(), more.credential.as_deref());
-        self.unlock_by(more.protection, passphrase, credential, None)
-    }
-
-    fn unlock_by(
-        &self,
-        protection: ProtectionType,
-        reference: Option<&SecretRef>,
-        credential: Option<&str>,
-        asked: Option<SecretBytes>,
-    ) -> Result<Unlock> {
-        Ok(match protection {
+    fn unlock(&self, spec: &KekSpec<'_>, asked: Option<SecretBytes>) -> Result<Unlock> {
+        Ok(match spec.protection {
             ProtectionType::None => Unlock::Plain,
-            ProtectionType::Passphrase => match (reference, asked) {
+            ProtectionType::Passphrase => match (spec.passphrase, asked) {
                 (Some(reference), _) => Unlock::Passphrase(reference.read(self.base())?),
                 (None, Some(passphrase)) => Unlock::Passphrase(passphrase),
                 (None, None) => {
@@ -144,23 +188,37 @@ impl Config {
                 }
             },
             ProtectionType::Credential => {
-                Unlock::Credential(systemd_credential(credential.unwrap_or(""))?)
+                Unlock::Credential(systemd_credential(spec.credential.unwrap_or(""))?)
             }
         })
     }
 }
 
-/// A KEK of a keyring whose key file cannot be opened: whatever is asked of it
-/// fails with the reason.
+/// The connections that KEKs share while they are opened.
+#[derive(Default)]
+struct Connections {
+    #[cfg(feature = "aws")]
+    aws: BTreeMap<String, Aws>,
+}
+
+#[cfg(feature = "aws")]
+impl Connections {
+    async fn aws(&mut self, config: &Config, connector: Option<&str>) -> Result<Aws> {
+        let connector = config.aws.connector(connector)?;
+        if let Some(aws) = self.aws.get(&connector.name) {
+            return Ok(aws.clone());
+        }
+        let aws = config.connect_aws(connector).await?;
+        self.aws.insert(connector.name.clone(), aws.clone());
+        Ok(aws)
+    }
+}
+
+/// A KEK of a keyring that cannot be opened: whatever is asked of it fails with the
+/// reason.
 struct ClosedKek {
     name: String,
     reason: Error,
-}
-
-impl ClosedKek {
-    fn new(path: &Path, reason: Error) -> Self {
-        Self { name: format!("of {}", path.display()), reason }
-    }
 }
 
 #[async_trait]

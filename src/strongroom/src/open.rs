@@ -15,7 +15,7 @@ use strongroom_core::{
 };
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 
-use crate::config::{Config, StoreType};
+use crate::config::{Config, KekType, StoreType};
 use crate::moving::Moving;
 use crate::opened::Opened;
 
@@ -125,13 +125,13 @@ impl Config {
                 path.display()
             )));
         }
-        let wrapper = self.open_kek(options.passphrase)?;
+        let wrapper = self.open_kek(options.passphrase).await?;
         Ok((self.records(options.wait).await?, wrapper))
     }
 
     async fn create_store(&self, options: OpenOptions) -> Result<EnvelopeStore> {
         self.check_places()?;
-        let wrapper = self.create_keks(options.passphrase)?;
+        let wrapper = self.create_keks(options.passphrase).await?;
         let records = self.records(options.wait).await?;
         let account = &self.scope.account;
         EnvelopeStore::create(records, wrapper, account, self.envelope_options()).await
@@ -149,7 +149,7 @@ impl Config {
         observer: &Observer<'_>,
     ) -> Result<BackupInfo> {
         self.check_places()?;
-        let wrapper = self.open_kek(options.passphrase)?;
+        let wrapper = self.open_kek(options.passphrase).await?;
         let records = self.records(options.wait).await?;
         let account = &self.scope.account;
         EnvelopeStore::restore_backup(&records, backup, &*wrapper, account, observer).await
@@ -164,7 +164,7 @@ impl Config {
         passphrase: Option<SecretBytes>,
         backup: &mut dyn FileSource,
     ) -> Result<BackupInfo> {
-        let wrapper = self.open_kek(passphrase)?;
+        let wrapper = self.open_kek(passphrase).await?;
         EnvelopeStore::verify_backup(backup, &*wrapper, &self.scope.account).await
     }
 
@@ -247,8 +247,8 @@ impl Config {
     /// records, such as a backup.
     pub(crate) fn check_places(&self) -> Result<()> {
         let records = real(&self.store_path())?;
-        let more = self.kek.more.iter().map(|more| self.base().join(&more.key_file));
-        for path in std::iter::once(self.key_path()).chain(more) {
+        for spec in self.keks().iter().filter(|spec| spec.kind == KekType::Local) {
+            let path = self.base().join(spec.key_file);
             let key = real(&path)?;
             if key.starts_with(&records) {
                 return Err(Error::configuration(format!(

@@ -48,11 +48,11 @@ impl Opened {
         if old.store.cache_bytes != new.store.cache_bytes {
             return Err(restart("[store] cache_bytes"));
         }
-        let has_same_key = old.kek == new.kek && old.key_path() == new.key_path();
+        let has_same_key = old.has_keks_of(new);
         let wrapper = if has_same_key {
             Arc::clone(&self.wrapper)
         } else {
-            config.open_kek(options.passphrase)?
+            config.open_kek(options.passphrase).await?
         };
         let (account, settings) = (&config.scope.account, config.envelope_options());
         let is_same = has_same_key

@@ -118,8 +118,7 @@ impl Credential {
     /// A role, in exchange for a token.
     #[must_use]
     pub fn web_identity(role_arn: &str, token: Token) -> Self {
-        let role_arn = role_arn.to_owned();
-        Self::WebIdentity(WebIdentity { role_arn, token, session_name: None, duration: None })
+        Self::WebIdentity(WebIdentity::new(role_arn, token))
     }
 
     /// Refuses what STS would refuse.
@@ -128,6 +127,14 @@ impl Credential {
         check_role(&role.role_arn, partition)?;
         check_session(role.session_name.as_deref(), role.duration)?;
         role.token.check()
+    }
+}
+
+impl WebIdentity {
+    /// The role, by its ARN.
+    #[must_use]
+    pub fn new(role_arn: &str, token: Token) -> Self {
+        Self { role_arn: role_arn.to_owned(), token, session_name: None, duration: None }
     }
 }
 

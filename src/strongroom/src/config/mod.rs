@@ -4,6 +4,8 @@
 //! No secret stands in it: a passphrase is named as `env:NAME` or `file:PATH`.
 //! An unknown key is an error that names the nearest known one.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod parse;
 mod sidecar;
 mod template;
@@ -17,6 +19,8 @@ use strongroom_core::cache::CacheOptions;
 use strongroom_core::guard;
 use strongroom_core::{Result, Scope, Suite};
 
+#[cfg(feature = "aws")]
+pub use self::aws::{AwsConnector, AwsSection, CredentialType};
 pub use self::sidecar::{AllowRule, SidecarSection, Verb};
 pub use self::template::NewConfig;
 pub use self::value::{SecretRef, parse_duration};
@@ -47,6 +51,9 @@ pub struct Config {
     pub memory: MemorySection,
     /// The sidecar.
     pub sidecar: SidecarSection,
+    /// Connectors to AWS.
+    #[cfg(feature = "aws")]
+    pub aws: AwsSection,
     /// The file that this was read from.
     #[serde(skip)]
     file: Option<PathBuf>,
@@ -151,6 +158,17 @@ pub struct KekSection {
     /// Whether DEKs are wrapped under a branch key of their scope, and only that
     /// under the KEK.
     pub branch_keys: bool,
+    /// The connector that reaches a KEK of a cloud.
+    pub connector: Option<String>,
+    /// The key in a cloud's KMS.
+    pub key: Option<String>,
+    /// The regions of its replicas.
+    pub replicas: Vec<String>,
+    /// How long a DEK is used that a KMS unwrapped; zero for once.
+    #[serde(with = "value::duration")]
+    pub dek_ttl: Duration,
+    /// How often.
+    pub dek_uses: u64,
     /// How many KEKs have to wrap a DEK, where there are several.
     pub quorum: Option<usize>,
     /// Further KEKs that every DEK is wrapped under.
@@ -162,6 +180,9 @@ pub struct KekSection {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct MoreKek {
+    /// Which key wrapper.
+    #[serde(rename = "type")]
+    pub kind: KekType,
     /// The key file.
     pub key_file: PathBuf,
     /// How the key file is protected.
@@ -170,15 +191,39 @@ pub struct MoreKek {
     pub passphrase: Option<SecretRef>,
     /// The name of the systemd credential.
     pub credential: Option<String>,
+    /// The connector that reaches a KEK of a cloud.
+    pub connector: Option<String>,
+    /// The key in a cloud's KMS.
+    pub key: Option<String>,
+    /// The regions of its replicas.
+    pub replicas: Vec<String>,
 }
 
 /// The kinds of key wrappers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum KekType {
     /// A random key in a key file.
+    #[default]
     Local,
+    /// A key of AWS KMS.
+    #[cfg(feature = "aws")]
+    AwsKms,
+}
+
+/// One of the KEKs, wherever the configuration has it.
+pub(crate) struct KekSpec<'a> {
+    /// Where it stands, for a message.
+    pub(crate) place: String,
+    pub(crate) kind: KekType,
+    pub(crate) key_file: &'a Path,
+    pub(crate) protection: ProtectionType,
+    pub(crate) passphrase: Option<&'a SecretRef>,
+    pub(crate) credential: Option<&'a str>,
+    pub(crate) connector: Option<&'a str>,
+    pub(crate) key: Option<&'a str>,
+    pub(crate) replicas: &'a [String],
 }
 
 /// How a key file is protected.
@@ -334,7 +379,45 @@ impl Config {
     /// say where to find.
     #[must_use]
     pub fn asks_for_passphrase(&self) -> bool {
-        self.kek.protection == ProtectionType::Passphrase && self.kek.passphrase.is_none()
+        let KekSection { kind, protection, passphrase, .. } = &self.kek;
+        let asks = *protection == ProtectionType::Passphrase && passphrase.is_none();
+        asks && *kind == KekType::Local
+    }
+
+    /// Whether the KEKs are those of `other`, reached in the same way.
+    pub(crate) fn has_keks_of(&self, other: &Self) -> bool {
+        let are_same = self.kek == other.kek && self.key_path() == other.key_path();
+        #[cfg(feature = "aws")]
+        let are_same = are_same && self.aws == other.aws;
+        are_same
+    }
+
+    /// The KEKs, the preferred one first.
+    pub(crate) fn keks(&self) -> Vec<KekSpec<'_>> {
+        let kek = &self.kek;
+        let first = KekSpec {
+            place: "[kek]".to_owned(),
+            kind: kek.kind,
+            key_file: &kek.key_file,
+            protection: kek.protection,
+            passphrase: kek.passphrase.as_ref(),
+            credential: kek.credential.as_deref(),
+            connector: kek.connector.as_deref(),
+            key: kek.key.as_deref(),
+            replicas: &kek.replicas,
+        };
+        let more = kek.more.iter().enumerate().map(|(index, more)| KekSpec {
+            place: format!("[[kek.more]] {}:", index + 1),
+            kind: more.kind,
+            key_file: &more.key_file,
+            protection: more.protection,
+            passphrase: more.passphrase.as_ref(),
+            credential: more.credential.as_deref(),
+            connector: more.connector.as_deref(),
+            key: more.key.as_deref(),
+            replicas: &more.replicas,
+        });
+        std::iter::once(first).chain(more).collect()
     }
 
     /// Sets the limits of guarded memory for the whole process, before its
@@ -420,6 +503,7 @@ impl Default for StoreSection {
 
 impl Default for KekSection {
     fn default() -> Self {
+        let key_cache = strongroom_core::wrapper::KeyCacheOptions::default();
         Self {
             kind: KekType::Local,
             key_file: Home::KEY_FILE.into(),
@@ -428,6 +512,11 @@ impl Default for KekSection {
             credential: None,
             rotate_after: None,
             branch_keys: false,
+            connector: None,
+            key: None,
+            replicas: Vec::new(),
+            dek_ttl: key_cache.ttl,
+            dek_uses: key_cache.max_uses,
             quorum: None,
             more: Vec::new(),
         }

@@ -14,9 +14,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AllowRule, AuditSection, CacheSection, Config, ExternalSection, KekSection, MemorySection,
-    MoreKek, ProtectionType, ScopeSection, SecretRef, SidecarSection, StoreSection,
+    AllowRule, AuditSection, CacheSection, Config, ExternalSection, KekSection, KekSpec, KekType,
+    MemorySection, MoreKek, ProtectionType, ScopeSection, SidecarSection, StoreSection,
 };
+#[cfg(feature = "aws")]
+use super::{AwsConnector, AwsSection};
 
 impl Config {
     /// Reads the configuration at `path`. A configuration that can be written
@@ -102,34 +104,48 @@ impl Config {
         Ok(())
     }
 
+    #[cfg_attr(not(feature = "aws"), expect(clippy::unused_self, reason = "no connectors"))]
+    fn check_kek(&self, spec: &KekSpec<'_>, is_further: bool) -> Result<()> {
+        match spec.kind {
+            KekType::Local => check_local(spec, is_further),
+            #[cfg(feature = "aws")]
+            KekType::AwsKms => {
+                let place = &spec.place;
+                let refuse = |what: &str| Err(Error::configuration(format!("{place} {what}")));
+                if spec.key.is_none() {
+                    return refuse("type = \"aws-kms\" needs key = \"…\", best the key's ARN");
+                }
+                let of_file = [
+                    ("protection", spec.protection != ProtectionType::None),
+                    ("passphrase", spec.passphrase.is_some()),
+                    ("credential", spec.credential.is_some()),
+                ];
+                if let Some((key, _)) = of_file.iter().find(|(_, set)| *set) {
+                    return refuse(&format!("{key} has no use with type = \"aws-kms\""));
+                }
+                match self.aws.connector(spec.connector) {
+                    Ok(_) => Ok(()),
+                    Err(error) => refuse(error.message()),
+                }
+            }
+        }
+    }
+
     /// What no single value shows.
     fn check(&self) -> Result<()> {
         self.scope()?;
         self.sidecar.check()?;
         self.check_references()?;
+        #[cfg(feature = "aws")]
+        self.aws.check()?;
         let kek = &self.kek;
-        check_protection(
-            "[kek]",
-            kek.protection,
-            kek.passphrase.as_ref(),
-            kek.credential.as_ref(),
-        )?;
-        for (index, more) in kek.more.iter().enumerate() {
-            let place = format!("[[kek.more]] {}:", index + 1);
-            check_protection(
-                &place,
-                more.protection,
-                more.passphrase.as_ref(),
-                more.credential.as_ref(),
-            )?;
-            let what = if more.key_file.as_os_str().is_empty() {
-                "needs key_file"
-            } else if more.protection == ProtectionType::Passphrase && more.passphrase.is_none() {
-                "needs passphrase = \"env:NAME\" or \"file:PATH\": nobody is asked for several"
-            } else {
-                continue;
-            };
-            return Err(Error::configuration(format!("{place} {what}")));
+        for (index, spec) in self.keks().iter().enumerate() {
+            self.check_kek(spec, index > 0)?;
+        }
+        if kek.rotate_after.is_some() && kek.kind != KekType::Local {
+            return Err(Error::configuration(
+                "[kek] rotate_after is of a local KEK: another one is rotated by its KMS",
+            ));
         }
         match (kek.quorum, 1 + kek.more.len()) {
             (None, 1) => Ok(()),
@@ -145,36 +161,44 @@ impl Config {
     }
 }
 
-/// What a key file's protection needs, and what has no use without it.
-fn check_protection(
-    place: &str,
-    protection: ProtectionType,
-    passphrase: Option<&SecretRef>,
-    credential: Option<&String>,
-) -> Result<()> {
-    let misplaced = |key: &str, protection: &str| {
-        Err(Error::configuration(format!(
-            "{place} {key} has no use without protection = \"{protection}\": set that, or \
-             remove {key}"
-        )))
+/// Whether all that is said of a local KEK can be true of it.
+fn check_local(spec: &KekSpec<'_>, is_further: bool) -> Result<()> {
+    let place = &spec.place;
+    let refuse = |what: &str| Err(Error::configuration(format!("{place} {what}")));
+    let misplaced = |key: &str, of: &str| {
+        refuse(&format!("{key} has no use without {of}: set that, or remove {key}"))
     };
-    if passphrase.is_some() && protection != ProtectionType::Passphrase {
-        return misplaced("passphrase", "passphrase");
+    if spec.passphrase.is_some() && spec.protection != ProtectionType::Passphrase {
+        return misplaced("passphrase", "protection = \"passphrase\"");
     }
-    if credential.is_some() && protection != ProtectionType::Credential {
-        return misplaced("credential", "credential");
+    if spec.credential.is_some() && spec.protection != ProtectionType::Credential {
+        return misplaced("credential", "protection = \"credential\"");
     }
-    if credential.is_none() && protection == ProtectionType::Credential {
-        return Err(Error::configuration(format!(
-            "{place} protection = \"credential\" needs credential = \"NAME\"",
-        )));
+    if spec.credential.is_none() && spec.protection == ProtectionType::Credential {
+        return refuse("protection = \"credential\" needs credential = \"NAME\"");
+    }
+    let of_kms = [
+        ("connector", spec.connector.is_some()),
+        ("key", spec.key.is_some()),
+        ("replicas", !spec.replicas.is_empty()),
+    ];
+    if let Some((key, _)) = of_kms.iter().find(|(_, set)| *set) {
+        return misplaced(key, "a KMS as type");
+    }
+    if is_further && spec.key_file.as_os_str().is_empty() {
+        return refuse("needs key_file");
+    }
+    if is_further && spec.protection == ProtectionType::Passphrase && spec.passphrase.is_none() {
+        return refuse(
+            "needs passphrase = \"env:NAME\" or \"file:PATH\": nobody is asked for several",
+        );
     }
     Ok(())
 }
 
 /// The sections with their keys, as the types have them.
-pub(super) fn known_keys() -> [(&'static str, &'static [&'static str]); 7] {
-    [
+pub(super) fn known_keys() -> Vec<(&'static str, &'static [&'static str])> {
+    vec![
         ("scope", fields_of::<ScopeSection>()),
         ("store", fields_of::<StoreSection>()),
         ("kek", fields_of::<KekSection>()),
@@ -182,16 +206,20 @@ pub(super) fn known_keys() -> [(&'static str, &'static [&'static str]); 7] {
         ("audit", fields_of::<AuditSection>()),
         ("memory", fields_of::<MemorySection>()),
         ("sidecar", fields_of::<SidecarSection>()),
+        #[cfg(feature = "aws")]
+        ("aws", fields_of::<AwsSection>()),
     ]
 }
 
 /// The lists of tables: the key that holds one, where it stands, and the keys
 /// of its entries.
-pub(super) fn known_lists() -> [(&'static str, &'static str, &'static [&'static str]); 3] {
-    [
+pub(super) fn known_lists() -> Vec<(&'static str, &'static str, &'static [&'static str])> {
+    vec![
         ("allow", "sidecar.allow", fields_of::<AllowRule>()),
         ("more", "kek.more", fields_of::<MoreKek>()),
         ("references", "store.references", fields_of::<ExternalSection>()),
+        #[cfg(feature = "aws")]
+        ("connectors", "aws.connectors", fields_of::<AwsConnector>()),
     ]
 }
 

@@ -171,6 +171,7 @@ mod tests {
             let before = match list {
                 "allow" => "# Who may do what",
                 "references" => "# External stores",
+                "connectors" => "# Connectors to AWS",
                 _ => "# Further KEKs",
             };
             let (_, text) = EXAMPLE.split_once(before).expect(place);
@@ -200,19 +201,42 @@ mod tests {
         assert!(config.sidecar.allow.is_empty());
     }
 
+    /// The text without the lines that set one of `keys`.
+    fn without(text: &str, keys: &[&str]) -> String {
+        let stays = |line: &&str| !keys.iter().any(|key| line.starts_with(&format!("{key} = ")));
+        text.lines().filter(stays).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What excludes each other is tried in turn.
     #[test]
     fn every_value_of_the_example_is_valid() {
-        // Passphrase and credential exclude each other.
-        for protection in ["passphrase", "credential"] {
-            let other = if protection == "passphrase" { "credential = " } else { "passphrase = " };
-            let text: Vec<_> = all_switched_on()
-                .lines()
-                .filter(|line| !line.starts_with(other))
-                .map(|line| {
-                    line.replace("protection = \"none\"", &format!("protection = \"{protection}\""))
-                })
-                .collect();
-            Config::parse(&text.join("\n")).expect(protection);
+        let text = all_switched_on();
+        let (text, aws) = text.split_once("[[aws.connectors]]").expect("the last section");
+        let of_kms = ["connector", "key", "replicas"];
+        let local = without(text, &of_kms);
+        for (protection, other) in [("passphrase", "credential"), ("credential", "passphrase")] {
+            let is = format!("protection = \"{protection}\"");
+            let text = without(&local, &[other]).replace("protection = \"none\"", &is);
+            Config::parse(&text).expect(protection);
+        }
+        if cfg!(feature = "aws") {
+            let kms = without(text, &["passphrase", "credential", "rotate_after"]);
+            // The first is that of [kek].
+            let kms = kms.replacen("type = \"local\"", "type = \"aws-kms\"", 1);
+            let key = ["access_key_id", "secret_access_key", "session_token"];
+            let role = ["role_arn", "token_file", "token_command"];
+            for (credential, unused) in [
+                ("host", [&key[..], &role].concat()),
+                ("access-key", role.to_vec()),
+                ("irsa", [&key[..], &["token_command"]].concat()),
+                ("oidc", [&key[..], &["token_command"]].concat()),
+                ("oidc", [&key[..], &["token_file"]].concat()),
+            ] {
+                let is = format!("credential = \"{credential}\"");
+                let aws = without(aws, &unused).replace("credential = \"host\"", &is);
+                let text = format!("{kms}\n[[aws.connectors]]\n{aws}");
+                Config::parse(&text).expect(credential);
+            }
         }
     }
 

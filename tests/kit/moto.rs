@@ -206,13 +206,12 @@ impl Server {
             let _ = tell.send(read.map(|_| line));
         });
         let line = told.recv_timeout(PATIENCE);
-        match line.as_ref().ok().and_then(|line| line.as_ref().ok()?.trim().parse().ok()) {
-            Some(port) => Ok((server, port)),
-            None => {
-                server.end();
-                Err(format!("it says {line:?}, and\n{}", server.log.text()))
-            }
-        }
+        let port = line.as_ref().ok().and_then(|line| line.as_ref().ok()?.trim().parse().ok());
+        let Some(port) = port else {
+            server.end();
+            return Err(format!("it says {line:?}, and\n{}", server.log.text()));
+        };
+        Ok((server, port))
     }
 
     fn end(&mut self) {

@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use strongroom_kit::block_on;
+use strongroom_kit::faults::Gate;
 use strongroom_kit::proxy::{ANY, Fault, FaultProxy};
 
 use crate::peers::{Client, Server};
@@ -193,13 +194,26 @@ fn many_clients_are_served() {
 #[test]
 fn with_the_proxy_all_of_it_ends() {
     let (_server, proxy, mut idle) = trio();
-    let mut held = Client::connect(proxy.address());
-    proxy.next(ANY, Fault::BlackHole);
-    held.operation("TrentService.Decrypt");
-    block_on(proxy.wait_for("Decrypt", 1));
+    let held = [
+        (Fault::BlackHole, Client::connect(proxy.address())),
+        (Fault::Delay(Gate::closed()), Client::connect(proxy.address())),
+        (Fault::DelayAnswer(Gate::closed()), Client::connect(proxy.address())),
+    ];
+    let held = held.map(|(fault, mut client)| {
+        proxy.next("Decrypt", fault);
+        client.operation("TrentService.Decrypt");
+        client
+    });
+    let mut tunnel = Client::connect(proxy.address());
+    tunnel.send("CONNECT kms.nowhere.example:443 HTTP/1.1\r\n\r\n");
+    assert_eq!(tunnel.answer().unwrap().status(), 200);
+    block_on(proxy.wait_for("Decrypt", 3));
     drop(proxy);
-    assert_eq!(held.rest().unwrap_or_default(), b"");
+    for mut client in held {
+        assert_eq!(client.rest().unwrap_or_default(), b"");
+    }
     assert_eq!(idle.rest().unwrap_or_default(), b"");
+    assert_eq!(tunnel.rest().unwrap_or_default(), b"");
 }
 
 #[tokio::test]

@@ -100,7 +100,9 @@ impl Fault {
 
 /// A change of a body.
 #[derive(Clone)]
-pub struct Rewrite(Arc<dyn Fn(&mut Vec<u8>) + Send + Sync>);
+pub struct Rewrite(Arc<Change>);
+
+type Change = dyn Fn(&mut Vec<u8>) + Send + Sync;
 
 impl Rewrite {
     pub(super) fn apply(&self, body: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! A proxy in front of a local HTTP server that fails as it is told, and counts
 //! what it is asked. Its clients see a server like any other: the `Host` header and
-//! so what SigV4 signs stay as they are. It speaks HTTP/1.1 and keeps a message
+//! so what `SigV4` signs stay as they are. It speaks HTTP/1.1 and keeps a message
 //! whole before it passes it on.
 //!
 //! It is a forward proxy too: whatever host a client asks it for, in the absolute

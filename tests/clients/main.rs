@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use strongroom_client::Client;
 use strongroom_core::{PutOptions, SecretBytes, Select};
 use strongroom_kit::daemon::{ALLOW_OWNER, Home};
+use strongroom_kit::python;
 use strongroom_kit::random::Random;
 use strongroom_kit::sha256_hex;
 
@@ -142,50 +143,34 @@ fn run(command: &mut Command, input: &str) -> String {
 /// A Python with the libraries of `requirements.txt`.
 fn python_with_grpc() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let folder = installed("python", &["requirements.txt"], |folder| {
-            let mut venv = Command::new("python3");
-            run(venv.args(["-m", "venv"]).arg(folder), "");
-            let mut pip = Command::new(folder.join("bin/python"));
-            pip.args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:"]);
-            pip.args(["--disable-pip-version-check", "--requirement"]);
-            run(pip.arg(here("python/requirements.txt")), "");
-        });
-        folder.join("bin/python")
-    })
+    PYTHON.get_or_init(|| python::with(include_str!("python/requirements.txt"), within()))
 }
 
-/// The libraries of `package-lock.json`.
+/// The libraries of `package-lock.json`, as they were installed for the same one
+/// before, or are now.
 fn node_modules() -> &'static Path {
     static MODULES: OnceLock<PathBuf> = OnceLock::new();
     MODULES.get_or_init(|| {
-        let files = ["package.json", "package-lock.json"];
-        let folder = installed("node", &files, |folder| {
-            fs::create_dir_all(folder).expect("a folder");
-            for file in files {
-                fs::copy(here("node").join(file), folder.join(file)).expect("copied");
+        let files = ["package.json", "package-lock.json"].map(|name| here("node").join(name));
+        let wanted: Vec<u8> = files.iter().flat_map(|file| fs::read(file).expect("read")).collect();
+        let folder = within().join(format!("node-{}", &sha256_hex(&wanted)[..16]));
+        let done = folder.join("complete");
+        if !done.exists() {
+            // What an installation that was interrupted left.
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).expect("a folder");
+            for file in &files {
+                fs::copy(file, folder.join(file.file_name().expect("a name"))).expect("copied");
             }
             let mut npm = Command::new("npm");
             npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]);
-            run(npm.current_dir(folder), "");
-        });
+            run(npm.current_dir(&folder), "");
+            fs::write(done, "").expect("noted");
+        }
         folder.join("node_modules")
     })
 }
 
-/// The folder with the libraries that `files` of `language` name: made by
-/// `install`, or as it was made for the same files before.
-fn installed(language: &str, files: &[&str], install: impl Fn(&Path)) -> PathBuf {
-    let wanted: Vec<u8> =
-        files.iter().flat_map(|file| fs::read(here(language).join(file)).expect(file)).collect();
-    let name = format!("{language}-{}", &sha256_hex(&wanted)[..16]);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let done = folder.join("complete");
-    if !done.exists() {
-        // What an installation that was interrupted left.
-        let _ = fs::remove_dir_all(&folder);
-        install(&folder);
-        fs::write(done, "").expect("noted");
-    }
-    folder
+fn within() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
 }

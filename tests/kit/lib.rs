@@ -16,6 +16,7 @@ pub mod memory;
 pub mod moto;
 pub mod powercut;
 pub mod powercut_store;
+pub mod proxy;
 pub mod python;
 pub mod random;
 pub mod sidecar;

@@ -1,91 +1,278 @@
 //! moto, the services of AWS in one local process, for those tests that ask for it.
-//! It ends with the process that started it.
+//! It ends with the process that started it, however that ends.
 
-use std::io::{BufRead, BufReader};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::python;
 
-const REQUIREMENTS: &str = "moto[server]==5.2.5\n";
+const REQUIREMENTS: &str = "moto[server]==5.2.5\nboto3==1.44.5\nbotocore==1.44.5\n";
 
-/// Serves on a free port, says which, and ends with its standard input.
-const SERVE: &str = "
-import os, sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-os._exit(0)
-";
+/// The region of whoever does not name another.
+pub const REGION: &str = "eu-central-1";
 
-/// Makes a key for an alias that has none, or a new one.
-const ALIAS: &str = "
-import sys, boto3
-kms = boto3.client('kms', endpoint_url=sys.argv[1], region_name='eu-central-1',
-                   aws_access_key_id='AKIDEXAMPLE', aws_secret_access_key='x')
-names = [a['AliasName'] for p in kms.get_paginator('list_aliases').paginate() for a in p['Aliases']]
-if sys.argv[2] not in names:
-    key = kms.create_key()['KeyMetadata']['KeyId']
-    kms.create_alias(AliasName=sys.argv[2], TargetKeyId=key)
-elif sys.argv[3] == 'anew':
-    key = kms.create_key()['KeyMetadata']['KeyId']
-    kms.update_alias(AliasName=sys.argv[2], TargetKeyId=key)
-";
+/// A policy that allows everything.
+pub const ALLOW_ALL: &str = r#"{"Version": "2012-10-17", "Statement":
+    [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#;
 
-/// A moto that serves.
+/// After this time it will not serve any more.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How many lines of its log are kept.
+const LINES: usize = 500;
+
+/// An access key of moto's.
+#[derive(Clone)]
+pub struct AccessKey {
+    /// `AKIA...`, or `ASIA...` of a session.
+    pub id: String,
+    /// It signs with this.
+    pub secret: String,
+    /// Of a session.
+    pub token: Option<String>,
+}
+
+/// A moto that serves. It has a state of its own. Dropping it kills it.
 #[derive(Debug)]
 pub struct Moto {
     python: PathBuf,
     endpoint: String,
-    _input: ChildStdin,
-    _child: Child,
+    admin: AccessKey,
+    server: Server,
 }
 
+/// The process.
+#[derive(Debug)]
+struct Server {
+    child: Child,
+    /// It ends with this.
+    _input: ChildStdin,
+    log: Log,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// The last lines that it wrote to its standard error.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<VecDeque<String>>>);
+
 impl Moto {
-    /// The one of this process; what it needs is installed below `within`, once.
+    /// The one of this process, which lets everybody do everything; what it needs is
+    /// installed below `within`, once.
     #[must_use]
     pub fn shared(within: &Path) -> &'static Self {
         static MOTO: OnceLock<Moto> = OnceLock::new();
         MOTO.get_or_init(|| Self::start(within))
     }
 
-    fn start(within: &Path) -> Self {
+    /// Another one, which lets everybody do everything too.
+    ///
+    /// # Panics
+    /// If it does not serve: it says why.
+    #[must_use]
+    pub fn start(within: &Path) -> Self {
         let python = python::with(REQUIREMENTS, within);
-        let mut command = Command::new(&python);
-        command.args(["-c", SERVE]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::null()).spawn().expect("moto starts");
-        let input = child.stdin.take().expect("a pipe");
-        let mut line = String::new();
-        let mut told = BufReader::new(child.stdout.take().expect("a pipe"));
-        told.read_line(&mut line).expect("text");
-        let port: u16 = line.trim().parse().expect("moto says its port");
-        let endpoint = format!("http://127.0.0.1:{port}");
-        Self { python, endpoint, _input: input, _child: child }
+        let (server, port) = Server::launch(&python, include_str!("moto/serve.py"))
+            .unwrap_or_else(|why| panic!("moto does not serve: {why}"));
+        let admin = AccessKey::new("AKIDEXAMPLE", "not-a-real-secret");
+        Self { python, endpoint: format!("http://127.0.0.1:{port}"), admin, server }
     }
 
-    /// Makes the alias, and a key for it, unless they are there.
-    pub fn alias(&self, alias: &str) {
-        self.script(alias, false);
-    }
-
-    /// Points the alias at a new key.
-    pub fn repoint(&self, alias: &str) {
-        self.script(alias, true);
-    }
-
-    fn script(&self, alias: &str, anew: bool) {
-        let mut command = Command::new(&self.python);
-        command.args(["-c", ALIAS, &self.endpoint, alias]).arg(if anew { "anew" } else { "" });
-        let status = command.status().expect("it starts");
-        assert!(status.success(), "{alias}: {status}");
+    /// Another one, which authenticates its callers, with a user that may do what
+    /// `policy` says. What moto does not look at: a policy's `Condition`; a resource
+    /// other than `*`, which allows nothing but to assume a role; in the trust policy
+    /// of a role the `Effect`, a principal that is an account, and conditions other
+    /// than `StringEquals`; the time of a signature; a session's own policy and
+    /// its end; the token of a web identity; whether a role to be assumed is there.
+    #[must_use]
+    pub fn with_auth(within: &Path, policy: &str) -> (Self, AccessKey) {
+        let mut moto = Self::start(within);
+        moto.admin = moto.create_user("admin", ALLOW_ALL);
+        let user = moto.create_user("user", policy);
+        moto.boto3(include_str!("moto/auth.py"), &[]);
+        (moto, user)
     }
 
     /// Where it serves.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Who may do everything.
+    #[must_use]
+    pub fn admin(&self) -> &AccessKey {
+        &self.admin
+    }
+
+    /// The last lines of its log: the requests, and what broke it.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.server.log.text()
+    }
+
+    /// Makes the alias, and a key for it, unless they are there.
+    pub fn alias(&self, alias: &str) {
+        self.boto3(include_str!("moto/alias.py"), &[alias, ""]);
+    }
+
+    /// Points the alias at a new key.
+    pub fn repoint(&self, alias: &str) {
+        self.boto3(include_str!("moto/alias.py"), &[alias, "anew"]);
+    }
+
+    /// Makes a user that may do what `policy` says.
+    ///
+    /// # Panics
+    /// If there is one of that name.
+    #[must_use]
+    pub fn create_user(&self, name: &str, policy: &str) -> AccessKey {
+        let told = self.boto3(include_str!("moto/user.py"), &[name, policy]);
+        let (id, secret) = told.trim().split_once(' ').expect("an access key");
+        AccessKey::new(id, secret)
+    }
+
+    /// Makes a role that may do what `inline_policy` says and can be assumed by whom
+    /// `trust_policy` says: its ARN.
+    ///
+    /// # Panics
+    /// If there is one of that name.
+    #[must_use]
+    pub fn create_role(&self, name: &str, trust_policy: &str, inline_policy: &str) -> String {
+        let arguments = [name, trust_policy, inline_policy];
+        self.boto3(include_str!("moto/role.py"), &arguments).trim().to_owned()
+    }
+
+    /// What a Python script prints whose boto3 calls this server as who may do
+    /// everything.
+    ///
+    /// # Panics
+    /// If the script fails: it says why.
+    pub fn boto3(&self, script: &str, arguments: &[&str]) -> String {
+        self.boto3_as(&self.admin, &self.endpoint, script, arguments)
+    }
+
+    /// The same with another access key and by way of another endpoint, such as a
+    /// proxy's.
+    ///
+    /// # Panics
+    /// If the script fails: it says why.
+    pub fn boto3_as(
+        &self,
+        key: &AccessKey,
+        endpoint: &str,
+        script: &str,
+        arguments: &[&str],
+    ) -> String {
+        let mut command = Command::new(&self.python);
+        command.args(["-c", script]).args(arguments).stdin(Stdio::null());
+        // Nothing of the user's own account gets near it.
+        command.env_clear().env("AWS_ENDPOINT_URL", endpoint).env("AWS_DEFAULT_REGION", REGION);
+        command.env("AWS_ACCESS_KEY_ID", &key.id).env("AWS_SECRET_ACCESS_KEY", &key.secret);
+        command.envs(key.token.as_ref().map(|token| ("AWS_SESSION_TOKEN", token)));
+        command.env("AWS_CONFIG_FILE", "/dev/null");
+        command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        let output = command.output().expect("Python starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {errors}\nmoto:\n{}", output.status, self.log());
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+impl Server {
+    /// The process and its port, or what it says instead.
+    fn launch(python: &Path, script: &str) -> Result<(Self, u16), String> {
+        let mut command = Command::new(python);
+        command.args(["-c", script]).env_clear();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("Python starts");
+        let input = child.stdin.take().expect("a pipe");
+        let output = child.stdout.take().expect("a pipe");
+        let errors = child.stderr.take().expect("a pipe");
+        let log = Log::default();
+        let kept = log.clone();
+        let reader = Some(thread::spawn(move || kept.read(errors)));
+        let mut server = Self { child, _input: input, log, reader };
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(output).read_line(&mut line);
+            // Nobody listens once patience is over.
+            let _ = tell.send(read.map(|_| line));
+        });
+        let line = told.recv_timeout(PATIENCE);
+        let port = line.as_ref().ok().and_then(|line| line.as_ref().ok()?.trim().parse().ok());
+        let Some(port) = port else {
+            server.end();
+            return Err(format!("it says {line:?}, and\n{}", server.log.text()));
+        };
+        Ok((server, port))
+    }
+
+    fn end(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Log {
+    fn read(&self, errors: impl Read) {
+        for line in BufReader::new(errors).split(b'\n') {
+            let Ok(line) = line else { break };
+            let mut lines = self.lines();
+            if lines.len() == LINES {
+                lines.pop_front();
+            }
+            lines.push_back(String::from_utf8_lossy(&line).into_owned());
+        }
+    }
+
+    fn text(&self) -> String {
+        Vec::from(self.lines().clone()).join("\n")
+    }
+
+    fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AccessKey {
+    /// A long-lived one.
+    #[must_use]
+    pub fn new(id: &str, secret: &str) -> Self {
+        Self { id: id.to_owned(), secret: secret.to_owned(), token: None }
+    }
+}
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_serve_says_why() {
+        let script = "import sys; print('no port'); sys.exit('there is no moto')";
+        let why = Server::launch(Path::new("python3"), script).unwrap_err();
+        assert!(why.contains("no port") && why.contains("there is no moto"), "{why}");
     }
 }

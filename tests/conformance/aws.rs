@@ -1,22 +1,34 @@
 //! AWS KMS, as moto serves it: an alias for each directory, and the key behind it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use strongroom_aws::{Aws, AwsKms, AwsSettings, Credential};
+use strongroom_aws::{Aws, AwsKms, AwsSettings, Credential, KmsOptions};
 use strongroom_core::{KeyWrapper, Result, SecretBytes};
 use strongroom_kit::block_on;
-use strongroom_kit::digest::sha256_hex;
 use strongroom_kit::moto::Moto;
+use strongroom_kit::sha256_hex;
+
+/// The keys that an alias pointed at before.
+static FORMER: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
+
+const MEANS: &str = "import boto3, sys; \
+    print(boto3.client('kms').describe_key(KeyId=sys.argv[1])['KeyMetadata']['Arn'], end='')";
 
 pub(crate) fn kms(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
     let alias = alias(path);
     Moto::shared(within()).alias(&alias);
-    Ok(Arc::new(AwsKms::new(aws(), &alias, &[])?))
+    let mut options = KmsOptions::default();
+    options.former_keys = FORMER.lock().unwrap().get(&alias).cloned().unwrap_or_default();
+    Ok(Arc::new(AwsKms::new(aws(), &alias, options)?))
 }
 
 pub(crate) fn rotate(path: &Path) -> Result<()> {
-    Moto::shared(within()).repoint(&alias(path));
+    let (moto, alias) = (Moto::shared(within()), alias(path));
+    let means = moto.boto3(MEANS, &[&alias]);
+    FORMER.lock().unwrap().entry(alias.clone()).or_default().push(means);
+    moto.repoint(&alias);
     Ok(())
 }
 

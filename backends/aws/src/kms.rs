@@ -33,10 +33,13 @@ type Pairs = HashMap<String, String>;
 /// with every call, and KMS authenticates it.
 ///
 /// The key is named by ARN, key id, alias ARN or alias. Records name the very key
-/// that wrapped, by ARN and, where KMS tells, the id of its key material; it is
-/// demanded when they are opened. So an alias may be pointed at another key, and a
-/// key may rotate by itself: both are a new version, and a rewrap moves the records.
-/// A key of another account is never asked to open anything.
+/// that wrapped, by ARN and, where KMS tells, the id of its key material. A key that
+/// rotates by itself has a new version then, and a rewrap moves the records.
+///
+/// Only the key that is named now opens records, and those that the settings name as
+/// former ones: whoever can write records and use another key of the account, which
+/// this credential may use too, shall not forge any. So an alias may be pointed at
+/// another key once the settings name the one that it leaves.
 ///
 /// A multi-Region key has replicas. Where the settings name some, a call that its
 /// region does not answer is made in the next one; records name the key as it is
@@ -44,9 +47,20 @@ type Pairs = HashMap<String, String>;
 pub struct AwsKms {
     regions: Regions,
     key: String,
+    former_keys: Vec<String>,
     identity: String,
     clock: Arc<dyn Clock>,
     current: Mutex<Option<Current>>,
+}
+
+/// What else is to be known of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KmsOptions {
+    /// Where a multi-Region key has replicas.
+    pub replicas: Vec<Replica>,
+    /// The ARNs of keys that wrapped before, and still open.
+    pub former_keys: Vec<String>,
 }
 
 /// What wraps now.
@@ -60,12 +74,13 @@ struct Current {
 }
 
 impl AwsKms {
-    /// The key that `key` names, and where it has replicas. Nobody is asked yet.
+    /// The key that `key` names. Nobody is asked yet.
     ///
     /// # Errors
     /// `Configuration` if `key` is too long, an ARN of another region or partition, or
     /// not an ARN of a multi-Region key although there are replicas.
-    pub fn new(aws: &Aws, key: &str, replicas: &[Replica]) -> Result<Self> {
+    pub fn new(aws: &Aws, key: &str, options: KmsOptions) -> Result<Self> {
+        let KmsOptions { replicas, former_keys } = options;
         let arn = KeyArn::parse(key);
         if key.starts_with("arn:") && arn.is_none() {
             return Err(Error::configuration(format!(
@@ -93,19 +108,29 @@ impl AwsKms {
                  arn:aws:kms:REGION:ACCOUNT:key/mrk-ID",
             ));
         }
+        for former in &former_keys {
+            let is_here =
+                |arn: KeyArn<'_>| arn.resource.starts_with("key/") && arn.region == aws.region();
+            if !KeyArn::parse(former).is_some_and(is_here) {
+                return Err(Error::configuration(format!(
+                    "{} is no ARN of a KMS key in {}, as a former key needs",
+                    former.escape_debug(),
+                    aws.region()
+                )));
+            }
+        }
         let identity = match arn {
             Some(_) => format!("aws-kms:{key}"),
             None => format!("aws-kms:{}:{key}", aws.region()),
         };
         if key.is_empty() || identity.len() > MAX_IDENTITY_BYTES {
-            return Err(Error::configuration(format!(
-                "the name of a KMS key has 1 to {} bytes",
-                MAX_IDENTITY_BYTES - identity.len() + key.len()
-            )));
+            let most = MAX_IDENTITY_BYTES + key.len() - identity.len();
+            let what = format!("the name of a KMS key has 1 to {most} bytes");
+            return Err(Error::configuration(what));
         }
-        let (regions, key) = (Regions::new(aws, replicas)?, key.to_owned());
+        let (regions, key) = (Regions::new(aws, &replicas)?, key.to_owned());
         let (clock, current) = (Arc::clone(&aws.clock), Mutex::default());
-        Ok(Self { regions, key, identity, clock, current })
+        Ok(Self { regions, key, former_keys, identity, clock, current })
     }
 
     async fn describe(&self) -> Result<KeyMetadata> {
@@ -227,20 +252,29 @@ impl AwsKms {
                 wrapped.kek, self.identity
             )));
         }
-        let text = wrapped.kek_version.split('#').next().unwrap_or_default();
-        let arn = KeyArn::parse(text).filter(|arn| arn.resource.starts_with("key/"));
-        let arn = arn.ok_or_else(|| Error::tampered("the DEK names no KMS key"))?;
-        let own = match KeyArn::parse(&self.key) {
-            Some(own) => own.account.to_owned(),
-            None => account_of(&self.current().await?.arn)?.to_owned(),
-        };
-        if arn.account == own && arn.region == self.regions.first() {
-            return Ok(text.to_owned());
+        let arn = wrapped.kek_version.split('#').next().unwrap_or_default();
+        let is_known = arn == self.key || self.former_keys.iter().any(|former| former == arn);
+        if is_known || self.names_now(arn).await? {
+            return Ok(arn.to_owned());
         }
         Err(Error::key_unavailable(format!(
-            "the DEK names the key {text}, which is not of account {own} in {}",
-            self.regions.first()
+            "the DEK names the key {}, and {} is another one: if it was that one before, name \
+             it in former_keys",
+            arn.escape_debug(),
+            self.key
         )))
+    }
+
+    /// Whether the alias or id that this key is named by means `arn`.
+    async fn names_now(&self, arn: &str) -> Result<bool> {
+        let is_key = KeyArn::parse(arn).is_some_and(|arn| arn.resource.starts_with("key/"));
+        let is_fixed = KeyArn::parse(&self.key).is_some_and(|k| k.resource.starts_with("key/"));
+        if !is_key || is_fixed {
+            return Ok(false);
+        }
+        // Somebody may have pointed the alias at it since.
+        let means = self.current().await?.arn;
+        Ok(means == arn || self.learn(&self.describe().await?)?.arn == arn)
     }
 }
 
@@ -347,11 +381,6 @@ fn version(arn: &str, material: Option<&str>) -> String {
 
 fn material_of(version: &str) -> Option<&str> {
     version.split_once('#').map(|(_, material)| material)
-}
-
-fn account_of(arn: &str) -> Result<&str> {
-    let arn = KeyArn::parse(arn).ok_or_else(|| nonsense("the ARN of the key is none"))?;
-    Ok(arn.account)
 }
 
 /// A service that answers so may be another one tomorrow.

@@ -21,5 +21,5 @@ pub use self::backoff::Backoff;
 pub use self::connection::{Aws, AwsSettings};
 pub use self::credentials::{AccessKey, AssumeRole, Credential, Token, TokenSource, WebIdentity};
 pub use self::failure::Failure;
-pub use self::kms::{AwsKms, Replica};
+pub use self::kms::{AwsKms, KmsOptions, Replica};
 pub use self::retry::Retry;

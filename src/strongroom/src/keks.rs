@@ -8,12 +8,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 #[cfg(feature = "aws")]
-use strongroom_aws::{Aws, AwsKms, Replica};
+use strongroom_aws::{Aws, AwsKms, KmsOptions, Replica};
 #[cfg(feature = "aws")]
 use strongroom_core::CachedKeys;
-use strongroom_core::wrapper::BranchOptions;
-#[cfg(feature = "aws")]
-use strongroom_core::wrapper::KeyCacheOptions;
+use strongroom_core::wrapper::{BranchOptions, KeyCacheOptions};
 use strongroom_core::{
     BranchKeys, Dek, EncryptionContext, Error, KeyWrapper, Keyring, Result, SecretBytes,
     SystemClock, WrappedDek,
@@ -70,8 +68,10 @@ impl Config {
             #[cfg(feature = "aws")]
             KekType::AwsKms => {
                 let aws = connections.aws(self, spec.connector).await?;
-                let replicas: Vec<_> = spec.replicas.iter().map(|r| Replica::new(r)).collect();
-                let kms = AwsKms::new(&aws, spec.key.unwrap_or_default(), &replicas)?;
+                let mut options = KmsOptions::default();
+                options.replicas = spec.replicas.iter().map(|r| Replica::new(r)).collect();
+                options.former_keys = spec.former_keys.to_vec();
+                let kms = AwsKms::new(&aws, spec.key.unwrap_or_default(), options)?;
                 Ok(self.remembered(self.branched(Arc::new(kms))))
             }
         }
@@ -90,6 +90,7 @@ impl Config {
     fn branched(&self, kek: Arc<dyn KeyWrapper>) -> Arc<dyn KeyWrapper> {
         let mut options = BranchOptions::default();
         options.enabled = self.kek.branch_keys;
+        options.keys = self.key_cache();
         // Also where they are off: what was written when they were on is read.
         Arc::new(BranchKeys::new(kek, options, SystemClock::shared()))
     }
@@ -100,10 +101,14 @@ impl Config {
         if self.kek.dek_ttl.is_zero() || self.kek.dek_uses == 0 {
             return kek;
         }
+        Arc::new(CachedKeys::new(kek, self.key_cache(), SystemClock::shared()))
+    }
+
+    fn key_cache(&self) -> KeyCacheOptions {
         let mut options = KeyCacheOptions::default();
         options.ttl = self.kek.dek_ttl;
         options.max_uses = self.kek.dek_uses;
-        Arc::new(CachedKeys::new(kek, options, SystemClock::shared()))
+        options
     }
 
     fn keyring(&self, members: Vec<Arc<dyn KeyWrapper>>) -> Result<Arc<dyn KeyWrapper>> {

@@ -2,7 +2,8 @@
 
 Once authentication is on, refusals are as AWS puts them. Of itself moto 5.2 breaks
 at an unsigned request, lets a call of AssumeRole without any ExternalId pass a
-condition on it, and has one XML for all protocols.
+condition on it, and has one XML for all protocols. Its ciphertexts have no room for
+the ids that it gives multi-Region keys, which are longer than those of AWS.
 """
 
 import json
@@ -14,6 +15,7 @@ from moto.core.authorization import ActionAuthenticatorMixin as Auth
 from moto.core.exceptions import _RESTError
 from moto.iam.access_control import IAMRequest
 from moto.iam.policy_conditions import TrustCondition
+from moto.kms import utils as kms
 from moto.server import ThreadedMotoServer
 from werkzeug.exceptions import HTTPException
 
@@ -49,6 +51,23 @@ class Refused(HTTPException):
     def get_body(self, *_):
         return self.description
 
+
+LONGEST_ID = 40
+kms.HEADER_LEN += LONGEST_ID - kms.KEY_ID_LEN
+kms.CIPHERTEXT_HEADER_FORMAT = f">{LONGEST_ID}s{kms.IV_LEN}s{kms.TAG_LEN}s"
+pack = kms._serialize_ciphertext_blob
+unpack = kms._deserialize_ciphertext_blob
+kms._serialize_ciphertext_blob = lambda ciphertext: pack(
+    ciphertext._replace(key_id=ciphertext.key_id.ljust(LONGEST_ID))
+)
+
+
+def unpack_id(ciphertext_blob):
+    ciphertext = unpack(ciphertext_blob)
+    return ciphertext._replace(key_id=ciphertext.key_id.rstrip(" "))
+
+
+kms._deserialize_ciphertext_blob = unpack_id
 
 is_met = TrustCondition.verify_condition
 authenticate = Auth._authenticate_and_authorize_action

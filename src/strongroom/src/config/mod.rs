@@ -164,6 +164,8 @@ pub struct KekSection {
     pub key: Option<String>,
     /// The regions of its replicas.
     pub replicas: Vec<String>,
+    /// The ARNs of the keys that it was before.
+    pub former_keys: Vec<String>,
     /// How long a DEK is used that a KMS unwrapped; zero for once.
     #[serde(with = "value::duration")]
     pub dek_ttl: Duration,
@@ -197,6 +199,8 @@ pub struct MoreKek {
     pub key: Option<String>,
     /// The regions of its replicas.
     pub replicas: Vec<String>,
+    /// The ARNs of the keys that it was before.
+    pub former_keys: Vec<String>,
 }
 
 /// The kinds of key wrappers.
@@ -224,6 +228,7 @@ pub(crate) struct KekSpec<'a> {
     pub(crate) connector: Option<&'a str>,
     pub(crate) key: Option<&'a str>,
     pub(crate) replicas: &'a [String],
+    pub(crate) former_keys: &'a [String],
 }
 
 /// How a key file is protected.
@@ -405,6 +410,7 @@ impl Config {
             connector: kek.connector.as_deref(),
             key: kek.key.as_deref(),
             replicas: &kek.replicas,
+            former_keys: &kek.former_keys,
         };
         let more = kek.more.iter().enumerate().map(|(index, more)| KekSpec {
             place: format!("[[kek.more]] {}:", index + 1),
@@ -416,6 +422,7 @@ impl Config {
             connector: more.connector.as_deref(),
             key: more.key.as_deref(),
             replicas: &more.replicas,
+            former_keys: &more.former_keys,
         });
         std::iter::once(first).chain(more).collect()
     }
@@ -515,6 +522,7 @@ impl Default for KekSection {
             connector: None,
             key: None,
             replicas: Vec::new(),
+            former_keys: Vec::new(),
             dek_ttl: key_cache.ttl,
             dek_uses: key_cache.max_uses,
             quorum: None,

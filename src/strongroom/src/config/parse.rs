@@ -181,6 +181,7 @@ fn check_local(spec: &KekSpec<'_>, is_further: bool) -> Result<()> {
         ("connector", spec.connector.is_some()),
         ("key", spec.key.is_some()),
         ("replicas", !spec.replicas.is_empty()),
+        ("former_keys", !spec.former_keys.is_empty()),
     ];
     if let Some((key, _)) = of_kms.iter().find(|(_, set)| *set) {
         return misplaced(key, "a KMS as type");

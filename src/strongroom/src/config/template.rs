@@ -211,8 +211,8 @@ mod tests {
     #[test]
     fn every_value_of_the_example_is_valid() {
         let text = all_switched_on();
-        let (text, aws) = text.split_once("[[aws.connectors]]").expect("the last section");
-        let of_kms = ["connector", "key", "replicas"];
+        let (text, aws) = text.rsplit_once("[[aws.connectors]]").expect("the last section");
+        let of_kms = ["connector", "key", "replicas", "former_keys"];
         let local = without(text, &of_kms);
         for (protection, other) in [("passphrase", "credential"), ("credential", "passphrase")] {
             let is = format!("protection = \"{protection}\"");

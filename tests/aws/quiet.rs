@@ -1,0 +1,78 @@
+//! Nothing secret is said, at any level of any library's log.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use strongroom_aws::{AssumeRole, AwsKms, KmsOptions};
+use strongroom_core::KeyWrapper;
+use strongroom_kit::block_on;
+use strongroom_kit::moto::ALLOW_ALL;
+use strongroom_kit::proxy::Fault;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::{KEY, TRUST, connect, context, key, moto, proxy, settings};
+
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// All tests of this program log into it: it is the program's only one.
+#[test]
+fn no_level_of_the_log_tells_a_credential_or_a_key() {
+    let said = Said::default();
+    let writer = said.clone();
+    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+    let log = log.with_writer(move || writer.clone()).finish();
+    tracing::subscriber::set_global_default(log).unwrap();
+
+    let proxy = proxy();
+    let mut settings = settings(&proxy);
+    settings.role = Some(AssumeRole::new(&moto().0.create_role("quiet", TRUST, ALLOW_ALL)));
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&answers);
+    let note = move |body: &mut Vec<u8>| noted.lock().unwrap().push(body.clone());
+    for operation in ["AssumeRole", "GenerateDataKey", "Decrypt"] {
+        proxy.next(operation, Fault::rewrite(note.clone()));
+    }
+    let kms = AwsKms::new(&connect(&settings), &key(KEY), KmsOptions::default()).unwrap();
+    let (_, wrapped) = block_on(kms.generate(&context("a"))).unwrap();
+    block_on(kms.unwrap(&wrapped, &context("a"))).unwrap();
+    // An answer that makes no sense is not quoted either.
+    let garble = |body: &mut Vec<u8>| body.truncate(body.len() - 1);
+    proxy.always("Decrypt", Fault::rewrite(garble));
+    let error = block_on(kms.unwrap(&wrapped, &context("a"))).unwrap_err();
+    let shown = format!("{error:?} {error}");
+
+    let said = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();
+    assert!(said.contains("TRACE") && said.contains("aws_smithy"), "the log is on");
+    let answers: Vec<_> = answers.lock().unwrap().iter().map(|body| text(body)).collect();
+    let between = |text: &str, from: &str, to: &str| {
+        let start = text.find(from).unwrap() + from.len();
+        text[start..start + text[start..].find(to).unwrap()].to_owned()
+    };
+    let secrets = [
+        ("the user's secret", moto().1.secret.clone()),
+        ("the session's secret", between(&answers[0], "<SecretAccessKey>", "<")),
+        ("the session token", between(&answers[0], "<SessionToken>", "<")),
+        ("a generated DEK", between(&answers[1], "\"Plaintext\": \"", "\"")),
+        ("a decrypted DEK", between(&answers[2], "\"Plaintext\": \"", "\"")),
+    ];
+    for (what, secret) in secrets {
+        assert!(secret.len() > 15, "{what}");
+        assert!(!said.contains(&secret), "{what} is in the log");
+        assert!(!shown.contains(&secret), "{what} is in an error");
+    }
+}
+
+fn text(body: &[u8]) -> String {
+    String::from_utf8(body.to_vec()).unwrap()
+}

@@ -1,5 +1,5 @@
 //! The AWS backend: credentials and connections that everything on AWS shares, and
-//! a key wrapper on AWS KMS.
+//! a key wrapper on AWS KMS, and a secret store on AWS Secrets Manager.
 //!
 //! [`Backoff`] says when a failed call is made again, [`Failure`] for what, and
 //! [`Retry`] makes the SDK's clients do so.
@@ -15,6 +15,7 @@ mod failure;
 mod kms;
 mod retry;
 mod runtime;
+mod secrets_manager;
 
 pub use self::backoff::Backoff;
 pub use self::connection::{Aws, AwsSettings};
@@ -22,3 +23,6 @@ pub use self::credentials::{AssumeRole, Credential};
 pub use self::failure::Failure;
 pub use self::kms::AwsKms;
 pub use self::retry::Retry;
+pub use self::secrets_manager::{
+    AwsExternalSecrets, AwsSecretsManager, SecretsManagerOptions, UpdateBy,
+};

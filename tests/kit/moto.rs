@@ -21,6 +21,9 @@ sys.stdin.read()
 os._exit(0)
 ";
 
+/// What moto does otherwise than AWS, and the suites would notice.
+const CORRECTIONS: &str = include_str!("moto/corrections.py");
+
 /// Makes a key for an alias that has none, or a new one.
 const ALIAS: &str = "
 import sys, boto3
@@ -33,6 +36,13 @@ if sys.argv[2] not in names:
 elif sys.argv[3] == 'anew':
     key = kms.create_key()['KeyMetadata']['KeyId']
     kms.update_alias(AliasName=sys.argv[2], TargetKeyId=key)
+";
+
+const BOTO3: &str = "
+import os, sys, json, boto3
+sm = boto3.client('secretsmanager', endpoint_url=os.environ['ENDPOINT'],
+                  region_name='eu-central-1', aws_access_key_id='AKIDEXAMPLE',
+                  aws_secret_access_key='x')
 ";
 
 /// A moto that serves.
@@ -55,7 +65,10 @@ impl Moto {
     fn start(within: &Path) -> Self {
         let python = python::with(REQUIREMENTS, within);
         let mut command = Command::new(&python);
-        command.args(["-c", SERVE]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["-c", &[CORRECTIONS, SERVE].concat()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn().expect("moto starts");
         let input = child.stdin.take().expect("a pipe");
         let mut line = String::new();
@@ -81,6 +94,17 @@ impl Moto {
         command.args(["-c", ALIAS, &self.endpoint, alias]).arg(if anew { "anew" } else { "" });
         let status = command.status().expect("it starts");
         assert!(status.success(), "{alias}: {status}");
+    }
+
+    /// Runs a program in Python whose client `sm` is boto3's for Secrets Manager, with
+    /// these arguments in `sys.argv[1:]`, and gives what it prints.
+    pub fn boto3(&self, program: &str, arguments: &[&str]) -> String {
+        let program = [BOTO3, program].concat();
+        let mut command = Command::new(&self.python);
+        command.args(["-c", &program]).args(arguments);
+        let output = command.env("ENDPOINT", &self.endpoint).output().expect("it starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
     }
 
     /// Where it serves.

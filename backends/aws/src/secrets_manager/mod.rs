@@ -162,6 +162,10 @@ impl SecretStore for AwsSecretsManager {
         self.read(name, select).await.map_err(self.place("get", name))
     }
 
+    async fn get_many(&self, wanted: &[(&SecretName, &Select)]) -> Vec<Result<Secret>> {
+        self.read_many(wanted).await
+    }
+
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
         self.list_versions(name, page).await.map_err(self.place("list versions of", name))
     }

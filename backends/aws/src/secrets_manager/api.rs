@@ -166,12 +166,13 @@ impl Api {
         same(answer.version_id(), version)
     }
 
-    /// Takes a label from one version, which has to have it, and gives it to another.
+    /// Takes a label from one version, which has to have it, and gives it to another;
+    /// without the one, no version may have it.
     pub(super) async fn move_stage(
         &self,
         id: &str,
         stage: &str,
-        from: &str,
+        from: Option<&str>,
         to: Option<&str>,
     ) -> Result<()> {
         let request = self
@@ -179,7 +180,7 @@ impl Api {
             .update_secret_version_stage()
             .secret_id(id)
             .version_stage(stage)
-            .remove_from_version_id(from)
+            .set_remove_from_version_id(from.map(str::to_owned))
             .set_move_to_version_id(to.map(str::to_owned));
         self.ask("secretsmanager:UpdateSecretVersionStage", id, request.send()).await.map(drop)
     }
@@ -274,16 +275,25 @@ impl Api {
         let runtime = Arc::clone(&self.runtime);
         Box::pin(async move {
             let work = async move {
-                send.await.map_err(|error| match error {
+                send.await.map_err(|error| {
                     // The answer may have a value in it: it does not go along as a source.
-                    SdkError::ResponseError(_) => {
-                        Error::unavailable(format!("the answer to {call} cannot be read"))
+                    if is_unreadable(&error) {
+                        return Error::unavailable(format!("the answer to {call} cannot be read"));
                     }
-                    error => call.failed(error),
+                    call.failed(error)
                 })
             };
             runtime.run(work).await
         })
+    }
+}
+
+/// Whether AWS has done what it was asked, and said so in a way that makes no sense.
+fn is_unreadable<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::ResponseError(_) => true,
+        SdkError::ServiceError(failed) => failed.raw().status().is_success(),
+        _ => false,
     }
 }
 

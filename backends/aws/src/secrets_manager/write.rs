@@ -168,9 +168,9 @@ impl AwsSecretsManager {
         }
         // Of a swap that won and was killed before it had cleaned up.
         for stage in PRIVATE.iter().filter(|stage| at_stage(stages, stage) == Some(expected)) {
-            self.api.move_stage(id, stage, expected, None).await?;
+            self.api.move_stage(id, stage, Some(expected), None).await?;
         }
-        let stage = free_label(stages);
+        let [stage, ..] = labels(stages, version);
         let put = self.api.put(id, version.as_str(), new.value.clone(), stage).await;
         if let Err(error) = put {
             return Err(match error.kind() {
@@ -178,12 +178,12 @@ impl AwsSecretsManager {
                 _ => error,
             });
         }
-        let moved = self.api.move_stage(id, CURRENT, expected, Some(version.as_str())).await;
+        let moved = self.api.move_stage(id, CURRENT, Some(expected), Some(version.as_str())).await;
         if let Err(error) = moved {
             self.has_won(new, error).await?;
         }
-        // If this fails, the next swap does it.
-        let _ = self.api.move_stage(id, stage, version.as_str(), None).await;
+        // If this fails, the next swap does it; or another one has taken the label.
+        let _ = self.api.move_stage(id, stage, Some(version.as_str()), None).await;
         Ok(())
     }
 
@@ -195,13 +195,27 @@ impl AwsSecretsManager {
         }
         let known = self.refuse_deleted(&new.id).await?;
         let stages = known.version_ids_to_stages();
-        let is_at = |stage| at_stage(stages, stage) == Some(new.version.as_str());
+        let is_at = |stage: &str| at_stage(stages, stage) == Some(new.version.as_str());
         if is_at(CURRENT) || is_at(PREVIOUS) {
             return Ok(());
+        }
+        if !PRIVATE.iter().any(|stage| is_at(stage)) {
+            self.hide(new, stages).await;
         }
         match refused.kind() {
             ErrorKind::AccessDenied | ErrorKind::Unauthenticated => Err(refused),
             _ => Err(Error::conflict("the latest version is another one").with_source(refused)),
+        }
+    }
+
+    /// Gives a version that lost a label again, which another swap has taken at the same
+    /// time. What is left without one is listed among the versions, and no worse.
+    async fn hide(&self, new: &New<'_>, stages: Option<&Stages>) {
+        for stage in labels(stages, &new.version) {
+            let version = Some(new.version.as_str());
+            if self.api.move_stage(&new.id, stage, at_stage(stages, stage), version).await.is_ok() {
+                break;
+            }
         }
     }
 
@@ -274,8 +288,12 @@ impl AwsSecretsManager {
     }
 }
 
-/// A label that no version has, or the one of the oldest.
-fn free_label(stages: Option<&Stages>) -> &'static str {
-    let place = |stage: &&str| at_stage(stages, stage).map(version::ticks);
-    PRIVATE.into_iter().min_by_key(|stage| place(stage)).unwrap_or(PRIVATE[0])
+/// The labels for a version: those that none has, then the one of the oldest. Two swaps
+/// at the same time seldom begin with the same.
+fn labels(stages: Option<&Stages>, version: &Version) -> [&'static str; PRIVATE.len()] {
+    let mut labels = PRIVATE;
+    let random_end = version.as_str().as_bytes().last().copied().unwrap_or_default();
+    labels.rotate_left(usize::from(random_end) % PRIVATE.len());
+    labels.sort_by_key(|stage| at_stage(stages, stage).map(version::ticks));
+    labels
 }

@@ -37,7 +37,7 @@ fn aws(endpoint: &str) -> Aws {
 /// Every test has a prefix of its own.
 fn options(prefix: &str) -> SecretsManagerOptions {
     let mut options = SecretsManagerOptions::new("acme");
-    options.prefix = prefix.to_owned();
+    prefix.clone_into(&mut options.prefix);
     options
 }
 
@@ -147,14 +147,14 @@ print(sm.get_secret_value(SecretId=name, VersionStage='AWSPREVIOUS')['SecretStri
 #[test]
 fn references_lead_into_aws() {
     let told = moto().boto3(
-        r#"
+        "
 value = {'user': 'me', 'nested': {'a.b': {'c': 's3cret'}}}
 made = sm.create_secret(Name='refs/prod/db', SecretString='old')
 sm.put_secret_value(SecretId='refs/prod/db', SecretString=json.dumps(value))
 sm.create_secret(Name='refs/gone', SecretString='x')
 sm.delete_secret(SecretId='refs/gone')
 print(made['ARN'], made['VersionId'])
-"#,
+",
         &[],
     );
     let (arn, first) = told.trim().split_once(' ').expect("two");

@@ -8,7 +8,7 @@ use strongroom_core::{
 
 use super::AwsSecretsManager;
 use super::api::{CURRENT, PREVIOUS, Stages, at_stage};
-use super::metadata::{check, difference, given};
+use super::metadata::{check, difference, given, tags};
 use super::options::UpdateBy;
 use super::read::{is_deleted, no_secret};
 use super::value::{self, Sent};
@@ -52,7 +52,7 @@ impl AwsSecretsManager {
     ) -> Result<VersionInfo> {
         let id = self.names.to_aws(name)?;
         let (kind, metadata) = (options.kind, options.metadata.as_ref());
-        metadata.map(check).transpose()?;
+        check(&metadata.map(tags).unwrap_or_default())?;
         let (value, version) = (value::sent(kind, value)?, version::new(kind, value.is_empty())?);
         let Written::ByUs(own) = version::read(version.as_str())? else {
             return Err(Error::internal("a new version has no id of ours"));
@@ -86,7 +86,8 @@ impl AwsSecretsManager {
     /// AWS makes a version the current one, or a secret with it, in one call; only not
     /// whichever it has to be.
     async fn put_any(&self, name: &SecretName, new: New<'_>) -> Result<()> {
-        let mut last = None;
+        let unsettled = || Error::conflict("others make and delete the secret all the time");
+        let mut last = unsettled();
         for _ in 0..ATTEMPTS {
             let (id, version, value) = (&new.id, new.version.as_str(), new.value.clone());
             let put = match self.options.update_by {
@@ -117,14 +118,9 @@ impl AwsSecretsManager {
                 }
                 put => return put,
             };
-            last = Some(refused);
+            last = unsettled().with_source(refused);
         }
-        let others = "others make and delete the secret all the time";
-        let conflict = Error::conflict(others);
-        Err(match last {
-            Some(source) => conflict.with_source(source),
-            None => conflict,
-        })
+        Err(last)
     }
 
     async fn create(&self, new: &New<'_>) -> Result<()> {
@@ -238,8 +234,9 @@ impl AwsSecretsManager {
         let known = self.live(&id).await?;
         let old = given(known.description(), known.tags.as_deref());
         let new = change.apply(&old)?;
-        check(&new)?;
-        self.api.change_metadata(&id, difference(&old, &new)).await?;
+        let difference = difference(&old, &new);
+        check(&difference.set)?;
+        self.api.change_metadata(&id, difference).await?;
         Ok(new)
     }
 

@@ -7,6 +7,7 @@ mod counts;
 mod credentials;
 mod kms;
 mod quiet;
+mod secrets_manager;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

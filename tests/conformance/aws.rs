@@ -1,12 +1,16 @@
-//! AWS KMS, as moto serves it: an alias for each directory, and the key behind it.
+//! AWS, as moto serves it. In KMS, an alias for each directory, and the key behind it;
+//! in Secrets Manager, names that begin with one for each directory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use strongroom_aws::{Aws, AwsKms, AwsSettings, Credential, KmsOptions};
-use strongroom_core::{KeyWrapper, Result, SecretBytes};
+use strongroom_aws::{
+    Aws, AwsKms, AwsSecretsManager, AwsSettings, Credential, KmsOptions, SecretsManagerOptions,
+};
+use strongroom_core::{Clock, KeyWrapper, Result, SecretBytes, SecretStore};
 use strongroom_kit::block_on;
+use strongroom_kit::conformance::secrets::ACCOUNT;
 use strongroom_kit::moto::Moto;
 use strongroom_kit::sha256_hex;
 
@@ -32,8 +36,19 @@ pub(crate) fn rotate(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whose clock it is, AWS does not ask.
+pub(crate) fn secrets_manager(path: &Path, _: Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> {
+    let mut options = SecretsManagerOptions::new(ACCOUNT);
+    options.prefix = unique(path);
+    Ok(Arc::new(AwsSecretsManager::new(aws(), options)?))
+}
+
 fn alias(path: &Path) -> String {
-    format!("alias/{}", &sha256_hex(path.as_os_str().as_encoded_bytes())[..32])
+    format!("alias/{}", unique(path))
+}
+
+fn unique(path: &Path) -> String {
+    sha256_hex(path.as_os_str().as_encoded_bytes())[..32].to_owned()
 }
 
 fn within() -> &'static Path {

@@ -46,6 +46,7 @@ mod secrets {
     conformance_secrets!(migrating => SecretsBackend::volatile(migrating));
     conformance_secrets!(referencing => SecretsBackend::volatile(referencing));
     conformance_secrets!(cached => SecretsBackend::volatile(cached));
+    conformance_secrets!(aws_secrets_manager => SecretsBackend::volatile(aws::secrets_manager).on_its_own_clock());
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "as every other backend")]

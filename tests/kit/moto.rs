@@ -14,6 +14,9 @@ use crate::python;
 
 const REQUIREMENTS: &str = "moto[server]==5.2.5\nboto3==1.44.5\nbotocore==1.44.5\n";
 
+/// What moto does otherwise than AWS, put right, and then the server.
+const SERVE: &str = concat!(include_str!("moto/corrections.py"), include_str!("moto/serve.py"));
+
 /// The region of whoever does not name another.
 pub const REGION: &str = "eu-central-1";
 
@@ -77,7 +80,7 @@ impl Moto {
     #[must_use]
     pub fn start(within: &Path) -> Self {
         let python = python::with(REQUIREMENTS, within);
-        let (server, port) = Server::launch(&python, include_str!("moto/serve.py"))
+        let (server, port) = Server::launch(&python, SERVE)
             .unwrap_or_else(|why| panic!("moto does not serve: {why}"));
         let admin = AccessKey::new("AKIDEXAMPLE", "not-a-real-secret");
         Self { python, endpoint: format!("http://127.0.0.1:{port}"), admin, server }

@@ -133,6 +133,11 @@ impl Aws {
         let config = self.retry.kms(aws_sdk_kms::config::Builder::from(config));
         aws_sdk_kms::Client::from_conf(config.build())
     }
+
+    pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        let config = aws_sdk_secretsmanager::config::Builder::from(&self.config);
+        aws_sdk_secretsmanager::Client::from_conf(self.retry.secrets_manager(config).build())
+    }
 }
 
 impl fmt::Debug for Aws {

@@ -115,9 +115,17 @@ fn kind_of(code: &str, status: u16) -> ErrorKind {
             ErrorKind::KeyUnavailable
         }
         "InvalidCiphertextException" | "IncorrectKeyException" => ErrorKind::Tampered,
+        // Secrets Manager. An invalid request is one that the secret's state forbids.
+        "ResourceNotFoundException" => ErrorKind::NotFound,
+        "ResourceExistsException" => ErrorKind::AlreadyExists,
+        "InvalidRequestException" | "PreconditionNotMetException" => ErrorKind::Conflict,
+        "DecryptionFailure" | "EncryptionFailure" => ErrorKind::KeyUnavailable,
+        "LimitExceededException" => ErrorKind::LimitExceeded,
+        "InvalidNextTokenException" => ErrorKind::InvalidName,
         "KeyUnavailableException"
         | "DependencyTimeoutException"
         | "KMSInternalException"
+        | "InternalServiceError"
         | "InternalFailure"
         | "InternalError"
         | "ServiceUnavailable"
@@ -133,6 +141,7 @@ fn kind_of(code: &str, status: u16) -> ErrorKind {
         | "RequestThrottledException"
         | "SlowDown" => ErrorKind::Throttled,
         "InvalidArnException"
+        | "InvalidParameterException"
         | "InvalidKeyUsageException"
         | "ValidationException"
         | "ValidationError"

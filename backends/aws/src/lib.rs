@@ -1,5 +1,5 @@
-//! The AWS backend: credentials and connections that everything on AWS shares, and
-//! a key wrapper on AWS KMS.
+//! The AWS backend: credentials and connections that everything on AWS shares,
+//! a key wrapper on AWS KMS, and a secret store on AWS Secrets Manager.
 //!
 //! [`Backoff`] says when a failed call is made again, [`Failure`] for what, and
 //! [`Retry`] makes the SDK's clients do so.
@@ -16,6 +16,7 @@ mod kms;
 mod region;
 mod retry;
 mod runtime;
+mod secrets_manager;
 
 pub use self::backoff::Backoff;
 pub use self::connection::{Aws, AwsSettings};
@@ -23,3 +24,6 @@ pub use self::credentials::{AccessKey, AssumeRole, Credential, Token, TokenSourc
 pub use self::failure::Failure;
 pub use self::kms::{AwsKms, KmsOptions, Replica};
 pub use self::retry::Retry;
+pub use self::secrets_manager::{
+    AwsExternalSecrets, AwsSecretsManager, SecretsManagerOptions, UpdateBy,
+};

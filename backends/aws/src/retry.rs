@@ -69,6 +69,19 @@ impl Retry {
             .interceptor(self.clone())
     }
 
+    /// Gives a client of Secrets Manager this strategy, in place of any other.
+    #[must_use]
+    pub fn secrets_manager(
+        &self,
+        client: aws_sdk_secretsmanager::config::Builder,
+    ) -> aws_sdk_secretsmanager::config::Builder {
+        client
+            .retry_config(self.config())
+            .retry_partition(Self::partition())
+            .retry_classifier(self.clone())
+            .interceptor(self.clone())
+    }
+
     /// What the SDK is told of the strategy, and puts into the header
     /// `amz-sdk-request`: the attempts.
     fn config(&self) -> RetryConfig {

@@ -2,7 +2,7 @@
 //! scope, lets nobody see a child's secrets, and writes the audit log before an
 //! answer leaves.
 
-mod batch;
+pub(crate) mod batch;
 mod files;
 mod metadata;
 mod render;
@@ -169,7 +169,8 @@ impl Engine {
             names.iter().map(|(name, _)| self.resolved(operation, name)).collect();
         let wanted = resolved.iter().zip(names);
         let wanted = wanted.filter_map(|(name, (_, select))| Some((name.as_deref().ok()?, select)));
-        let found = batch::get_each(&*self.store, wanted).await;
+        let wanted: Vec<_> = wanted.collect();
+        let found = self.store.get_many(&wanted).await;
         if let Some(log) = &self.audit {
             let reads = resolved.iter().flatten().zip(&found).map(|(name, result)| Read {
                 name,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use strongroom_guard::SecretBytes;
 
 use crate::context::CallerContext;
+use crate::engine::batch::get_each;
 use crate::error::{Error, Result};
 use crate::file::{FileReader, FileSource, read_whole};
 use crate::metadata::{Metadata, MetadataChange};
@@ -196,6 +197,12 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     /// stores that follow none.
     async fn get_stored(&self, name: &SecretName, select: &Select) -> Result<Secret> {
         self.get(name, select).await
+    }
+
+    /// Reads many secrets: an answer for each, in the order of `wanted`. The default
+    /// gets each by itself, and waits together for those that are not at hand.
+    async fn get_many(&self, wanted: &[(&SecretName, &Select)]) -> Vec<Result<Secret>> {
+        get_each(self, wanted).await
     }
 
     /// Writes a new version of `name` from `source`. The default holds it in

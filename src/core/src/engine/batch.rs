@@ -13,16 +13,16 @@ use crate::secret::Secret;
 use crate::store::{SecretStore, Select};
 
 /// How many reads wait for the backend at one time.
-const MAX_CONCURRENT_READS: usize = 32;
+pub(crate) const MAX_CONCURRENT_READS: usize = 32;
 
 /// An answer for each, in order.
-pub(super) async fn get_each<'a>(
-    store: &dyn SecretStore,
-    wanted: impl Iterator<Item = (&'a SecretName, &'a Select)>,
+pub(crate) async fn get_each<S: SecretStore + ?Sized>(
+    store: &S,
+    wanted: &[(&SecretName, &Select)],
 ) -> Vec<Result<Secret>> {
-    let mut answers = Vec::with_capacity(wanted.size_hint().1.unwrap_or_default());
+    let mut answers = Vec::with_capacity(wanted.len());
     let mut waiting = FuturesUnordered::new();
-    for (name, select) in wanted {
+    for &(name, select) in wanted {
         let at = answers.len();
         answers.push(None);
         let mut read = store.get(name, select);

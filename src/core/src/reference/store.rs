@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
 use strongroom_guard::SecretBytes;
 
 use super::{Reference, is_store_name};
 use crate::context::CallerContext;
+use crate::engine::batch::MAX_CONCURRENT_READS;
 use crate::error::{Error, Result};
 use crate::file::{FileReader, FileSource, read_whole};
 use crate::kinds;
@@ -100,6 +102,16 @@ impl ReferencingStore {
         Ok(Secret { value, kind, ..stored })
     }
 
+    /// What was stored, or what it leads to.
+    async fn followed(&self, name: &SecretName, stored: Result<Secret>) -> Result<Secret> {
+        match stored {
+            Ok(stored) if stored.kind == Kind::Reference => {
+                self.resolved(stored).await.map_err(self.place("get", name))
+            }
+            stored => stored,
+        }
+    }
+
     /// A reference is stored only if it leads somewhere, unless the caller says
     /// that it need not.
     async fn check_target(&self, value: &SecretBytes, options: &PutOptions) -> Result<()> {
@@ -179,11 +191,16 @@ impl SecretStore for ReferencingStore {
     }
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {
-        let stored = self.inner.get(name, select).await?;
-        if stored.kind == Kind::Reference {
-            return self.resolved(stored).await.map_err(self.place("get", name));
+        self.followed(name, self.inner.get(name, select).await).await
+    }
+
+    async fn get_many(&self, wanted: &[(&SecretName, &Select)]) -> Vec<Result<Secret>> {
+        let stored = self.inner.get_many(wanted).await;
+        let mut follow = Vec::with_capacity(stored.len());
+        for (stored, &(name, _)) in stored.into_iter().zip(wanted) {
+            follow.push(self.followed(name, stored));
         }
-        Ok(stored)
+        stream::iter(follow).buffered(MAX_CONCURRENT_READS).collect().await
     }
 
     async fn get_stored(&self, name: &SecretName, select: &Select) -> Result<Secret> {

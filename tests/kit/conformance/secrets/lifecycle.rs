@@ -18,7 +18,11 @@ pub(super) async fn a_deleted_secret_is_hidden(bench: &Bench) {
     if store.can().soft_delete {
         let all = store.list(ACCOUNT, true, 10).await;
         assert_eq!(all.len(), 2);
-        assert_eq!((all[0].name.clone(), all[0].deleted), (db(), Some(bench.clock.now())));
+        assert_eq!(all[0].name, db());
+        assert!(all[0].deleted.is_some());
+        if bench.backend.follows_clock {
+            assert_eq!(all[0].deleted, Some(bench.clock.now()));
+        }
         assert_eq!(all[1].deleted, None);
         assert_eq!(store.versions(&db(), 10).await.expect("versions"), [version]);
     }

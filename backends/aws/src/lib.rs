@@ -1,5 +1,5 @@
 //! The AWS backend: credentials and connections that everything on AWS shares, and
-//! a key wrapper on AWS KMS.
+//! a key wrapper on AWS KMS; and the documents that a role on AWS needs ([`policy`]).
 //!
 //! [`Backoff`] says when a failed call is made again, [`Failure`] for what, and
 //! [`Retry`] makes the SDK's clients do so.
@@ -13,6 +13,8 @@ mod credentials;
 mod error;
 mod failure;
 mod kms;
+mod kubeconfig;
+pub mod policy;
 mod retry;
 mod runtime;
 
@@ -21,4 +23,5 @@ pub use self::connection::{Aws, AwsSettings};
 pub use self::credentials::{AssumeRole, Credential};
 pub use self::failure::Failure;
 pub use self::kms::AwsKms;
+pub use self::kubeconfig::{EksCluster, Kubeconfig};
 pub use self::retry::Retry;

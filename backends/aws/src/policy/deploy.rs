@@ -21,6 +21,46 @@ pub(super) fn ec2() -> Vec<Statement> {
     vec![Statement::anywhere(&["ec2:DescribeInstances", "ec2:DescribeTags"])]
 }
 
+/// Networks of a region and account: they have no names.
+pub(super) fn vpc(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> {
+    let actions = [
+        "ec2:AttachInternetGateway",
+        "ec2:AuthorizeSecurityGroupIngress",
+        "ec2:CreateInternetGateway",
+        "ec2:CreateNetworkAcl",
+        "ec2:CreateNetworkAclEntry",
+        "ec2:CreateRouteTable",
+        "ec2:CreateSecurityGroup",
+        "ec2:CreateSubnet",
+        "ec2:CreateTags",
+        "ec2:CreateVpc",
+        "ec2:DeleteInternetGateway",
+        "ec2:DeleteNetworkAcl",
+        "ec2:DeleteNetworkAclEntry",
+        "ec2:DeleteRouteTable",
+        "ec2:DeleteSecurityGroup",
+        "ec2:DeleteSubnet",
+        "ec2:DeleteVpc",
+        "ec2:DescribeVpcAttribute",
+        "ec2:DetachInternetGateway",
+        "ec2:ModifyVpcAttribute",
+    ];
+    let kinds =
+        ["internet-gateway", "network-acl", "route-table", "security-group", "subnet", "vpc"];
+    let resources = checked.arns("ec2", &kinds.map(|kind| format!("{kind}/*")))?;
+    let described = [
+        "ec2:DescribeAvailabilityZones",
+        "ec2:DescribeInternetGateways",
+        "ec2:DescribeNetworkAcls",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeRouteTables",
+        "ec2:DescribeSecurityGroups",
+        "ec2:DescribeSubnets",
+        "ec2:DescribeVpcs",
+    ];
+    Ok(vec![Statement::anywhere(&described), Statement::allow("Network", &actions).on(resources)])
+}
+
 fn groups(
     checked: &Checked<'_>,
     actions: &[&str],

@@ -49,6 +49,8 @@ pub enum PolicyFor {
     EcrPush,
     /// Hosts on EC2, listed.
     Ec2,
+    /// Networks, created.
+    Vpc,
     /// Auto Scaling groups, deployed.
     AutoScaling,
     /// Stacks of CloudFormation, deployed.
@@ -67,7 +69,7 @@ pub enum PolicyFor {
 
 impl PolicyFor {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Connector,
         Self::Kms,
         Self::SecretsManager,
@@ -76,6 +78,7 @@ impl PolicyFor {
         Self::EcrPull,
         Self::EcrPush,
         Self::Ec2,
+        Self::Vpc,
         Self::AutoScaling,
         Self::CloudFormation,
         Self::Eks,
@@ -97,6 +100,7 @@ impl PolicyFor {
             Self::EcrPull => "ecr-pull",
             Self::EcrPush => "ecr-push",
             Self::Ec2 => "ec2",
+            Self::Vpc => "vpc",
             Self::AutoScaling => "autoscaling",
             Self::CloudFormation => "cloudformation",
             Self::Eks => "eks",
@@ -119,6 +123,7 @@ impl PolicyFor {
             Self::EcrPull => "pull images from ECR",
             Self::EcrPush => "pull and push images",
             Self::Ec2 => "list hosts on EC2",
+            Self::Vpc => "create networks, as stacks do",
             Self::AutoScaling => "deploy Auto Scaling groups",
             Self::CloudFormation => "deploy stacks",
             Self::Eks => "find clusters of EKS",
@@ -140,6 +145,7 @@ impl PolicyFor {
             Self::EcrPull => storage::ecr_pull(&checked),
             Self::EcrPush => storage::ecr_push(&checked),
             Self::Ec2 => Ok(deploy::ec2()),
+            Self::Vpc => deploy::vpc(&checked),
             Self::AutoScaling => deploy::autoscaling(&checked),
             Self::CloudFormation => deploy::cloudformation(&checked),
             Self::Eks => deploy::eks(&checked),

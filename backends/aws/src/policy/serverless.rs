@@ -2,9 +2,9 @@
 //!
 //! The framework's own list is one statement on `*`, with `apigateway:*`, `lambda:*`,
 //! and with `Describe*`, `Get*` and `List*` of CloudFormation and EC2. Here what a stack
-//! creates has to bear its name, where AWS lets names be asked for. Left out are
-//! `cloudformation:CreateUploadBucket` and `EstimateTemplateCost`, which it does not
-//! call.
+//! creates has to bear its name, where AWS lets names be asked for. A network is a
+//! purpose of its own, as few need one. Left out are `cloudformation:CreateUploadBucket`
+//! and `EstimateTemplateCost`, which it does not call.
 //!
 //! It writes policies into roles of its own, and gives those to functions. Whoever has
 //! this can give a function any permission, as with the framework's list.
@@ -19,11 +19,6 @@ pub(super) fn serverless(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> 
         Statement::anywhere(&[
             "cloudformation:ListExports",
             "cloudformation:ValidateTemplate",
-            "ec2:DescribeAvailabilityZones",
-            "ec2:DescribeInternetGateways",
-            "ec2:DescribeNetworkAcls",
-            "ec2:DescribeNetworkInterfaces",
-            "ec2:DescribeRouteTables",
             "ec2:DescribeSecurityGroups",
             "ec2:DescribeSubnets",
             "ec2:DescribeVpcs",
@@ -45,7 +40,6 @@ pub(super) fn serverless(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> 
     statements.extend(compute(checked)?);
     statements.extend(events(checked)?);
     statements.extend(data(checked)?);
-    statements.push(network(checked)?);
     statements.extend(roles(checked)?);
     Ok(statements)
 }
@@ -217,35 +211,6 @@ fn data(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> {
         )
         .on(objects),
     ])
-}
-
-/// A network has no name, but a region and an account.
-fn network(checked: &Checked<'_>) -> PolicyResult<Statement> {
-    let actions = [
-        "ec2:AttachInternetGateway",
-        "ec2:AuthorizeSecurityGroupIngress",
-        "ec2:CreateInternetGateway",
-        "ec2:CreateNetworkAcl",
-        "ec2:CreateNetworkAclEntry",
-        "ec2:CreateRouteTable",
-        "ec2:CreateSecurityGroup",
-        "ec2:CreateSubnet",
-        "ec2:CreateTags",
-        "ec2:CreateVpc",
-        "ec2:DeleteInternetGateway",
-        "ec2:DeleteNetworkAcl",
-        "ec2:DeleteNetworkAclEntry",
-        "ec2:DeleteRouteTable",
-        "ec2:DeleteSecurityGroup",
-        "ec2:DeleteSubnet",
-        "ec2:DeleteVpc",
-        "ec2:DetachInternetGateway",
-        "ec2:ModifyVpcAttribute",
-    ];
-    let kinds =
-        ["internet-gateway", "network-acl", "route-table", "security-group", "subnet", "vpc"];
-    let resources = checked.arns("ec2", &kinds.map(|kind| format!("{kind}/*")))?;
-    Ok(Statement::allow("Network", &actions).on(resources))
 }
 
 fn roles(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> {

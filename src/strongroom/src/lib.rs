@@ -58,6 +58,7 @@
 //! # Features
 //! - `local` (default): the embedded backend, a random-key KEK and record stores
 //!   on sled and redb.
+//! - `aws` (default): AWS, and the documents that a role there needs.
 //! - `aws-lc-rs`: seals and opens with AWS-LC; the same records.
 
 pub mod config;
@@ -81,6 +82,8 @@ pub use home::Home;
 pub use live::{BelowCache, Executor, Live};
 #[cfg(feature = "local")]
 pub use open::OpenOptions;
+#[cfg(feature = "aws")]
+pub use strongroom_aws as aws;
 pub use strongroom_core::*;
 #[cfg(feature = "local")]
 pub use strongroom_local as local;

@@ -96,7 +96,7 @@ pub(super) fn autoscaling(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>>
     Ok(statements)
 }
 
-/// Stacks whose names begin as told. What they create is CloudFormation's to do with a
+/// Stacks whose names begin as told. What they create is the service's to do with a
 /// role of its own, or the credential's with what it is allowed besides.
 pub(super) fn cloudformation(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> {
     let transform = "aws:transform/Serverless-2016-10-31";

@@ -95,7 +95,7 @@ impl Policy {
         Err(PolicyError::TooLarge { characters, limit })
     }
 
-    /// The same in as few documents as it takes, in order, each with at most `limit`
+    /// The same in several documents, filled one after the other, each with at most `limit`
     /// characters. A role can have all of them.
     ///
     /// # Errors

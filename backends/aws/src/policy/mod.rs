@@ -53,7 +53,7 @@ pub enum PolicyFor {
     Vpc,
     /// Auto Scaling groups, deployed.
     AutoScaling,
-    /// Stacks of CloudFormation, deployed.
+    /// Stacks of `CloudFormation`, deployed.
     CloudFormation,
     /// Clusters of EKS, found.
     Eks,

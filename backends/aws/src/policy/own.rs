@@ -15,11 +15,11 @@ pub(super) fn connector(checked: &Checked<'_>) -> Vec<Statement> {
     let mut statements = vec![everyone];
     let roles = &checked.scope.assume_roles;
     if !roles.is_empty() {
-        let actions: &[&str] = match checked.scope.session_tags {
-            true => &["sts:AssumeRole", "sts:TagSession"],
-            false => &["sts:AssumeRole"],
-        };
-        statements.push(Statement::allow("AssumeRoles", actions).on(roles.iter().cloned()));
+        let mut actions = vec!["sts:AssumeRole"];
+        if checked.scope.session_tags {
+            actions.push("sts:TagSession");
+        }
+        statements.push(Statement::allow("AssumeRoles", &actions).on(roles.iter().cloned()));
     }
     statements
 }
@@ -31,17 +31,16 @@ pub(super) fn kms(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> {
     for keys in checked.kms_keys()? {
         // It carries no encryption context: a condition on one would never hold.
         statements.push(of(&keys, "KmsDescribe", &["kms:DescribeKey"]));
-        let used: &[&str] = match checked.scope.read_only {
-            true => &["kms:Decrypt"],
-            false => &[
-                "kms:Decrypt",
+        let mut used = vec!["kms:Decrypt"];
+        if !checked.scope.read_only {
+            used.extend([
                 "kms:Encrypt",
                 "kms:GenerateDataKey",
                 "kms:ReEncryptFrom",
                 "kms:ReEncryptTo",
-            ],
-        };
-        let mut used = of(&keys, "KmsUse", used);
+            ]);
+        }
+        let mut used = of(&keys, "KmsUse", &used);
         if !accounts.is_empty() {
             used = used.only_if("StringEquals", ACCOUNT, accounts.iter().cloned());
         }
@@ -96,10 +95,10 @@ pub(super) fn secrets_manager(checked: &Checked<'_>) -> PolicyResult<Vec<Stateme
     // encryption and decryption"); with the second value it tries a key out.
     let mut of_secrets = secrets;
     of_secrets.push("RequestToValidateKeyAccess".to_owned());
-    let actions: &[&str] = match checked.scope.read_only {
-        true => &["kms:Decrypt"],
-        false => &["kms:Decrypt", "kms:GenerateDataKey"],
-    };
+    let mut actions = vec!["kms:Decrypt"];
+    if !checked.scope.read_only {
+        actions.push("kms:GenerateDataKey");
+    }
     let services = checked
         .regions()?
         .into_iter()
@@ -107,7 +106,7 @@ pub(super) fn secrets_manager(checked: &Checked<'_>) -> PolicyResult<Vec<Stateme
     let services: Vec<_> = services.collect();
     for keys in checked.keys(&checked.scope.secret_keys)? {
         statements.push(
-            of(&keys, "SecretsKeys", actions)
+            of(&keys, "SecretsKeys", &actions)
                 .only_if("StringLike", "kms:ViaService", services.iter().cloned())
                 .only_if(
                     "StringLike",

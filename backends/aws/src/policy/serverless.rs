@@ -1,7 +1,7 @@
 //! The Serverless Framework, which makes a stack of nearly anything.
 //!
 //! The framework's own list is one statement on `*`, with `apigateway:*`, `lambda:*`,
-//! and with `Describe*`, `Get*` and `List*` of CloudFormation and EC2. Here what a stack
+//! and with `Describe*`, `Get*` and `List*` of stacks and EC2. Here what a stack
 //! creates has to bear its name, where AWS lets names be asked for. A network is a
 //! purpose of its own, as few need one. Left out are `cloudformation:CreateUploadBucket`
 //! and `EstimateTemplateCost`, which it does not call.

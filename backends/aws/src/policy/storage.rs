@@ -45,7 +45,7 @@ pub(super) fn ecr_pull(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> {
     ecr(checked, &pull)
 }
 
-/// Narrower than `AmazonEC2ContainerRegistryFullAccess`, which is `ecr:*`, CloudTrail's
+/// Narrower than `AmazonEC2ContainerRegistryFullAccess`, which is `ecr:*`, an account's
 /// events and a service-linked role for replication: it makes and deletes no
 /// repositories, deletes no images and changes no settings.
 pub(super) fn ecr_push(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> {

@@ -88,7 +88,7 @@ fn kms_is_bound_to_the_account_by_the_encryption_context() {
     assert_eq!(with("kms:Decrypt"), [account.clone(), check.clone()]);
     assert_eq!(with("kms:GenerateDataKey"), [account.clone(), check]);
     for action in ["kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"] {
-        assert_eq!(with(action), [account.clone()]);
+        assert_eq!(with(action), std::slice::from_ref(&account));
     }
     let scope = PolicyScope { accounts: Vec::new(), ..whole("eu-central-1") };
     let document = json(&[PolicyFor::Kms], &scope);

@@ -22,6 +22,7 @@ Example:
   strongroom aws policy --for secrets-manager --prefix strongroom/ \\
     --region eu-central-1 --aws-account 111122223333 --read-only
   strongroom aws policy --for s3-read,s3-write --bucket artifacts > policy.json")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Args {
     /// What the credential is for
     #[arg(

@@ -74,7 +74,7 @@ struct Irsa {
 
 #[derive(Debug, clap::Args)]
 struct Provider {
-    /// The issuer's address: https://HOST/PATH
+    /// The issuer's address, as its tokens have it
     #[arg(long, value_name = "URL")]
     issuer: String,
     /// The AWS account of the role and the provider: 12 digits

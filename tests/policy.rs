@@ -107,7 +107,10 @@ fn dependencies_between_our_crates_point_one_way() {
         ("strongroom-core", &["strongroom-guard"]),
         ("strongroom-local", &["strongroom-core", "strongroom-guard"]),
         ("strongroom-aws", &["strongroom-core", "strongroom-guard"]),
-        ("strongroom", &["strongroom-local", "strongroom-core", "strongroom-guard"]),
+        (
+            "strongroom",
+            &["strongroom-aws", "strongroom-local", "strongroom-core", "strongroom-guard"],
+        ),
         ("strongroom-rpc", &["strongroom-core", "strongroom-guard"]),
         ("strongroom-client", &["strongroom-rpc", "strongroom-core", "strongroom-guard"]),
         (
@@ -115,6 +118,7 @@ fn dependencies_between_our_crates_point_one_way() {
             &[
                 "strongroom",
                 "strongroom-rpc",
+                "strongroom-aws",
                 "strongroom-local",
                 "strongroom-core",
                 "strongroom-guard",

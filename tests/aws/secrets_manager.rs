@@ -266,7 +266,10 @@ fn a_window_is_kept_to_and_none_is_none() {
     assert_kind(restored, ErrorKind::Unsupported, "no window");
     let again = block_on(forced.delete(&name("acme", "db")));
     assert_kind(again, ErrorKind::NotFound, "it is gone");
-    let there = boto3("print([s['Name'] for s in sm.list_secrets(IncludePlannedDeletion=True, Filters=[{'Key': 'name', 'Values': ['window/']}])['SecretList']])", &[]);
+    let there = boto3(
+        "print([s['Name'] for s in sm.list_secrets(IncludePlannedDeletion=True, Filters=[{'Key': 'name', 'Values': ['window/']}])['SecretList']])",
+        &[],
+    );
     assert_eq!(there.trim(), "[]");
 }
 

@@ -1,5 +1,6 @@
-//! The AWS backend: credentials and connections that everything on AWS shares,
-//! a key wrapper on AWS KMS, and a secret store on AWS Secrets Manager.
+//! The AWS backend: credentials and connections that everything on AWS shares, a key
+//! wrapper on AWS KMS, a secret store on AWS Secrets Manager, and the documents that a
+//! role on AWS needs ([`policy`]).
 //!
 //! [`Backoff`] says when a failed call is made again, [`Failure`] for what, and
 //! [`Retry`] makes the SDK's clients do so.
@@ -13,6 +14,8 @@ mod credentials;
 mod error;
 mod failure;
 mod kms;
+mod kubeconfig;
+pub mod policy;
 mod region;
 mod retry;
 mod runtime;
@@ -23,6 +26,7 @@ pub use self::connection::{Aws, AwsSettings};
 pub use self::credentials::{AccessKey, AssumeRole, Credential, Token, TokenSource, WebIdentity};
 pub use self::failure::Failure;
 pub use self::kms::{AwsKms, KmsOptions, Replica};
+pub use self::kubeconfig::{EksCluster, Kubeconfig};
 pub use self::retry::Retry;
 pub use self::secrets_manager::{
     AwsExternalSecrets, AwsSecretsManager, SecretsManagerOptions, UpdateBy,

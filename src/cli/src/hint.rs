@@ -23,6 +23,7 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
             "without --if-absent a new version is written; a deleted secret is restored or \
              purged first"
         }
+        (ErrorKind::AlreadyExists, Some("write a file")) => "--force replaces it",
         (ErrorKind::AlreadyExists, _) => {
             "use it as it is, or choose another folder with STRONGROOM_HOME or --config"
         }
@@ -74,6 +75,9 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         }
         (ErrorKind::LimitExceeded, _) if message.contains("as a file") => {
             "`strongroom get NAME --output FILE` takes files of any length"
+        }
+        (ErrorKind::LimitExceeded, Some("make the document")) => {
+            "a policy is written as several with --split; a trust policy has to name fewer"
         }
         (ErrorKind::LimitExceeded, _) => {
             "see max_value_bytes and max_file_bytes under [store] in the configuration"

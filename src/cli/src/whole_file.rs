@@ -13,21 +13,44 @@ use std::thread;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use strongroom::{Error, ErrorKind};
 
 use crate::failure::{Failure, Result};
 use crate::value::file_error;
 
+/// What becomes of a file that is there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Replace,
+    Keep,
+}
+
 /// Makes a file that only its owner may access, of what `write` writes: wholly or
 /// not at all, and never through a symbolic link.
 pub(crate) fn to_file<T>(path: &Path, write: impl FnOnce(&mut File) -> Result<T>) -> Result<T> {
+    write_file(path, Existing::Replace, write)
+}
+
+fn write_file<T>(
+    path: &Path,
+    existing: Existing,
+    write: impl FnOnce(&mut File) -> Result<T>,
+) -> Result<T> {
     if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
         let what = format!("{} is not a regular file: it was left as it is", path.display());
         return Err(Failure::Usage(what));
     }
-    let failed = |error| Failure::Engine(file_error(path, "written", error));
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists if existing == Existing::Keep => Failure::Engine(exists(path)),
+        _ => Failure::Engine(file_error(path, "written", error)),
+    };
     let mut unfinished = Unfinished::beside(path)?;
     let written = write(&mut unfinished.file)?;
-    unfinished.file.sync_all().and_then(|()| unfinished.become_file(path)).map_err(failed)?;
+    unfinished
+        .file
+        .sync_all()
+        .and_then(|()| unfinished.become_file(path, existing))
+        .map_err(failed)?;
     let synced = File::open(directory_of(path)).and_then(|directory| directory.sync_all());
     synced.map_err(|error| file_error(path, "synced", error))?;
     Ok(written)
@@ -38,6 +61,18 @@ pub(crate) fn bytes_to_file(path: &Path, bytes: &[u8]) -> Result {
     to_file(path, |file| {
         Ok(file.write_all(bytes).map_err(|error| file_error(path, "written", error))?)
     })
+}
+
+/// The same, if there is no such file yet.
+pub(crate) fn bytes_to_new_file(path: &Path, bytes: &[u8]) -> Result {
+    write_file(path, Existing::Keep, |file| {
+        Ok(file.write_all(bytes).map_err(|error| file_error(path, "written", error))?)
+    })
+}
+
+fn exists(path: &Path) -> Error {
+    let what = format!("{} exists: it was left as it is", path.display());
+    Error::new(ErrorKind::AlreadyExists, what).during("write a file")
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -71,10 +106,14 @@ impl Unfinished {
         Ok(Self { file, named: Some(named) })
     }
 
-    /// Gives it its name; what had that name before is replaced.
-    fn become_file(self, path: &Path) -> io::Result<()> {
+    /// Gives it its name.
+    fn become_file(self, path: &Path, existing: Existing) -> io::Result<()> {
         let Self { file, named } = self;
         if let Some(named) = named {
+            if existing == Existing::Keep {
+                // link(2) replaces nothing; the other name goes with `named`.
+                return fs::hard_link(&named.path, path);
+            }
             fs::rename(&named.path, path)?;
             named.keep();
             return Ok(());
@@ -83,7 +122,7 @@ impl Unfinished {
         let open = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = |to: &Path| linkat(CWD, open.as_str(), CWD, to, AtFlags::SYMLINK_FOLLOW);
         match link(path) {
-            Err(Errno::EXIST) => {}
+            Err(Errno::EXIST) if existing == Existing::Replace => {}
             linked => return Ok(linked?),
         }
         let hidden = hidden_beside(path).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -223,11 +262,34 @@ mod tests {
         assert_eq!(count(dir.path()), 0);
         let mut whole = Unfinished::named_beside(&path).expect("made");
         whole.file.write_all(b"whole").expect("written");
-        whole.become_file(&path).expect("renamed");
+        whole.become_file(&path, Existing::Replace).expect("renamed");
         assert_eq!(
             (fs::read(&path).expect("read").as_slice(), mode(&path)),
             (&b"whole"[..], 0o600)
         );
         assert_eq!(count(dir.path()), 1);
+        let mut other = Unfinished::named_beside(&path).expect("made");
+        other.file.write_all(b"other").expect("written");
+        let refused = other.become_file(&path, Existing::Keep).expect_err("it exists");
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).expect("read"), b"whole");
+        let fresh = dir.path().join("fresh");
+        let unfinished = Unfinished::named_beside(&fresh).expect("made");
+        unfinished.become_file(&fresh, Existing::Keep).expect("linked");
+        assert_eq!(count(dir.path()), 2, "nothing is left over");
+    }
+
+    #[test]
+    fn a_new_file_replaces_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("out");
+        bytes_to_new_file(&path, b"one").expect("made");
+        assert_eq!((fs::read(&path).expect("read").as_slice(), mode(&path)), (&b"one"[..], 0o600));
+        let refused = bytes_to_new_file(&path, b"two");
+        assert!(
+            matches!(refused, Err(Failure::Engine(error)) if error.message().contains("exists"))
+        );
+        assert_eq!(fs::read(&path).expect("read"), b"one");
+        assert_eq!(count(dir.path()), 1, "nothing is left over");
     }
 }

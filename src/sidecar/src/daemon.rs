@@ -162,7 +162,7 @@ impl Daemon {
     /// on with the old one.
     async fn reload(&mut self) {
         manager::reloading();
-        let outcome = self.try_reload().await;
+        let outcome = Box::pin(self.try_reload()).await;
         self.server.note_reload(outcome.as_ref().err());
         match outcome {
             Ok(()) => tracing::info!("the configuration was reloaded"),

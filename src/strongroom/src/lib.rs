@@ -58,7 +58,8 @@
 //! # Features
 //! - `local` (default): the embedded backend, a random-key KEK and record stores
 //!   on sled and redb.
-//! - `aws` (default): KEKs on AWS KMS.
+//! - `aws` (default): KEKs on AWS KMS, secrets in AWS Secrets Manager, and the
+//!   documents that a role there needs.
 //! - `aws-lc-rs`: seals and opens with AWS-LC; the same records.
 
 pub mod config;

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod audit;
+mod aws;
 mod backup;
 mod check;
 mod completions;
@@ -65,6 +66,7 @@ pub(crate) enum Command {
     Serve(serve::Args),
     Status(status::Args),
     Audit(audit::Args),
+    Aws(aws::Args),
     Quickstart(quickstart::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -101,6 +103,7 @@ impl Command {
             Self::Serve(args) => args.run(context),
             Self::Status(args) => args.run(context),
             Self::Audit(args) => args.run(context),
+            Self::Aws(args) => args.run(context),
             Self::Quickstart(args) => args.run(context),
             Self::Completions(args) => args.run(context),
             Self::Man(args) => args.run(context),

@@ -2,7 +2,7 @@
 
 use crate::kit::Home;
 
-const COMMANDS: [&[&str]; 36] = [
+const COMMANDS: [&[&str]; 43] = [
     &["init"],
     &["put"],
     &["get"],
@@ -36,6 +36,13 @@ const COMMANDS: [&[&str]; 36] = [
     &["audit"],
     &["audit", "show"],
     &["audit", "verify"],
+    &["aws"],
+    &["aws", "policy"],
+    &["aws", "trust-policy"],
+    &["aws", "trust-policy", "oidc"],
+    &["aws", "trust-policy", "irsa"],
+    &["aws", "trust-policy", "cross-account"],
+    &["aws", "kubeconfig"],
     &["quickstart"],
     &["completions"],
     &["man"],

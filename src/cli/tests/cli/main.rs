@@ -1,6 +1,7 @@
 //! The real binary as a child process.
 
 mod audit;
+mod aws;
 mod configuration;
 mod documents;
 mod errors;

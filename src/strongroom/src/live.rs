@@ -47,11 +47,11 @@ impl Live {
             None => None,
         };
         let own = Opened::open(config, options).await?;
-        let audit = own.config.open_audit(&own.store)?;
+        let audit = own.audit()?;
         let moving = target
-            .map(|target| Moving::new(&own.store, target, None, audit.as_ref(), &actor))
+            .map(|target| Moving::new(&own, target, None, audit.as_ref(), &actor))
             .transpose()?;
-        Self::build(own, moving, audit, None, executor)
+        Self::build(own, moving, audit, None, executor).await
     }
 
     /// The same under a new configuration. A store stays open where `config` names
@@ -79,7 +79,7 @@ impl Live {
             None => None,
         };
         let own = self.opened(config, options).await?;
-        let audit = own.config.open_audit(&own.store)?;
+        let audit = own.audit()?;
         let is_own = own.is(&self.own);
         let moving = match (target, &self.moving) {
             (None, _) => None,
@@ -90,7 +90,7 @@ impl Live {
                 let old = old
                     .as_ref()
                     .filter(|old| own.is_of(&self.own.config) && target.is_of(&old.target.config));
-                Some(Moving::new(&own.store, target, old, audit.as_ref(), &actor)?)
+                Some(Moving::new(&own, target, old, audit.as_ref(), &actor)?)
             }
         };
         let moves_as_before = match (&moving, &self.moving) {
@@ -103,7 +103,7 @@ impl Live {
             && own.config.store == self.own.config.store
             && own.config.cache == self.own.config.cache;
         let kept = is_same.then(|| self.cache.clone()).flatten();
-        let live = Self::build(own, moving, audit.clone(), kept, executor)?;
+        let live = Self::build(own, moving, audit.clone(), kept, executor).await?;
         // Last: the stores are still those of before.
         if let Some(moving) = live.moving.as_ref().filter(|_| moves_as_before) {
             moving.open_logs(audit.as_ref(), &actor)?;
@@ -120,7 +120,7 @@ impl Live {
         }
     }
 
-    fn build(
+    async fn build(
         own: Opened,
         moving: Option<Moving>,
         audit: Option<Arc<AuditLog>>,
@@ -132,7 +132,7 @@ impl Live {
             Some(moving) => moving.stores.clone(),
             None => own.store.clone(),
         };
-        let below = (executor.below_cache)(config.referencing(store)?);
+        let below = (executor.below_cache)(config.referencing(store).await?);
         let cache = match kept {
             Some(cache) => Some(cache),
             None => config.cached(Arc::clone(&below), Arc::clone(&executor.spawn))?,

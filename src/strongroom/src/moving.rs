@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use strongroom_core::audit::{Actor, AuditLog};
 use strongroom_core::migrate::Recorder;
-use strongroom_core::{EnvelopeStore, Error, Migrating, Result};
+use strongroom_core::{Error, Migrating, Result};
 
 use crate::config::Config;
 use crate::open::real;
@@ -55,6 +55,9 @@ impl Config {
                 target.scope.account, self.scope.account
             ));
         }
+        if !target.store.kind.is_embedded() {
+            return refused("it is not an embedded store");
+        }
         if target.store.moving_to.is_some() {
             return refused("its own secrets are moving: end that first");
         }
@@ -69,13 +72,13 @@ impl Moving {
     /// `source` and `target` as one; the audit log of `source` is `log`. `old` may
     /// still be in use for the same two.
     pub(crate) fn new(
-        source: &Arc<EnvelopeStore>,
+        source: &Opened,
         target: Opened,
         old: Option<&Self>,
         log: Option<&Arc<AuditLog>>,
         actor: &Arc<Actor>,
     ) -> Result<Self> {
-        let mut stores = Migrating::new(source.clone(), target.store.clone());
+        let mut stores = Migrating::new(Arc::clone(&source.store), Arc::clone(&target.store));
         if let Some(old) = old {
             stores = stores.taking_turns_with(&old.stores);
         }
@@ -87,7 +90,7 @@ impl Moving {
     /// Opens the target's audit log, also anew, and records from now on there and in
     /// `log`, the source's.
     pub(crate) fn open_logs(&self, log: Option<&Arc<AuditLog>>, actor: &Arc<Actor>) -> Result<()> {
-        let target_log = self.target.config.open_audit(&self.target.store)?;
+        let target_log = self.target.audit()?;
         self.stores.set_logs(recorder(log, actor), recorder(target_log.as_ref(), actor));
         Ok(())
     }

@@ -51,10 +51,17 @@ impl Config {
     ///
     /// # Errors
     /// `AlreadyExists` if there is a store already; nothing is changed.
+    ///
+    /// In a cloud there is nothing to make: its store has to be usable.
     pub async fn create(&self, options: OpenOptions) -> Result<Engine> {
+        if !self.store.kind.is_embedded() {
+            let store = self.open_of_cloud().await?;
+            store.check().await?;
+            return self.engine(store, self.open_audit(None)?).await;
+        }
         let store = Arc::new(self.create_store(options).await?);
-        let audit = self.open_audit(&store)?;
-        self.engine(store, audit)
+        let audit = self.open_audit(Some(&store))?;
+        self.engine(store, audit).await
     }
 
     /// Opens what [`create`](Self::create) made.
@@ -72,7 +79,7 @@ impl Config {
     /// With `[store] moving_to`, the same for the store that secrets are moving to.
     pub async fn open(&self, options: OpenOptions) -> Result<Engine> {
         let (store, audit) = self.open_stores(options).await?;
-        self.engine(store, audit)
+        self.engine(store, audit).await
     }
 
     /// The same, with references as they are stored.
@@ -92,13 +99,13 @@ impl Config {
             None => None,
         };
         let actor = Arc::clone(&options.actor);
-        let store = Arc::new(self.open_store(options).await?);
-        let audit = self.open_audit(&store)?;
+        let own = Opened::open(self.clone(), options).await?;
+        let audit = own.audit()?;
         Ok(match target {
             Some(target) => {
-                (Moving::new(&store, target, None, audit.as_ref(), &actor)?.stores, audit)
+                (Moving::new(&own, target, None, audit.as_ref(), &actor)?.stores, audit)
             }
-            None => (store, audit),
+            None => (own.store, audit),
         })
     }
 
@@ -108,6 +115,25 @@ impl Config {
         let (records, wrapper) = self.open_parts(options).await?;
         let account = &self.scope.account;
         EnvelopeStore::open(records, wrapper, account, self.envelope_options()).await
+    }
+
+    /// The store of a cloud. Nobody is asked yet.
+    #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "there is none"))]
+    pub(crate) async fn open_of_cloud(&self) -> Result<Arc<dyn SecretStore>> {
+        match self.store.kind {
+            StoreType::Sled | StoreType::Redb => Err(Error::internal("the store is embedded")),
+            #[cfg(feature = "aws")]
+            StoreType::AwsSecretsManager => self.open_aws_secrets_manager().await,
+        }
+    }
+
+    /// What only an embedded store can.
+    pub(crate) fn not_embedded(&self) -> Error {
+        Error::unsupported(format!(
+            "the store of this configuration is of type {}: records, KEKs, backups and \
+             migrations are of embedded stores",
+            self.store.kind.as_str()
+        ))
     }
 
     /// Records and key, which exist.
@@ -169,8 +195,12 @@ impl Config {
     }
 
     /// `store` with names, references, cache and the audit log.
-    fn engine(&self, store: Arc<dyn SecretStore>, audit: Option<Arc<AuditLog>>) -> Result<Engine> {
-        let store = self.referencing(store)?;
+    async fn engine(
+        &self,
+        store: Arc<dyn SecretStore>,
+        audit: Option<Arc<AuditLog>>,
+    ) -> Result<Engine> {
+        let store = self.referencing(store).await?;
         let store: Arc<dyn SecretStore> =
             match self.cached(store.clone(), Arc::new(ThreadSpawn::new()))? {
                 Some(cache) => cache,
@@ -189,13 +219,15 @@ impl Config {
         Ok(Some(Arc::new(CachedStore::new(store, options, SystemClock::shared(), spawn)?)))
     }
 
-    /// The audit log of `store`, if there is to be one.
+    /// The audit log of `store`, if there is to be one. That of a store in a cloud has
+    /// no key: whoever can write it can forge it.
     ///
     /// # Errors
     /// `Tampered` if its last line was altered.
-    pub fn open_audit(&self, store: &EnvelopeStore) -> Result<Option<Arc<AuditLog>>> {
+    pub fn open_audit(&self, store: Option<&EnvelopeStore>) -> Result<Option<Arc<AuditLog>>> {
         let Some(path) = self.audit_path() else { return Ok(None) };
-        let log = AuditLog::open(path, Some(store.audit_key()?), SystemClock::shared())?;
+        let key = store.map(EnvelopeStore::audit_key).transpose()?;
+        let log = AuditLog::open(path, key, SystemClock::shared())?;
         Ok(Some(Arc::new(log.synced(self.audit.sync))))
     }
 
@@ -216,6 +248,8 @@ impl Config {
         let kind = match self.store.kind {
             StoreType::Sled => RecordStoreKind::Sled,
             StoreType::Redb => RecordStoreKind::Redb,
+            #[cfg(feature = "aws")]
+            StoreType::AwsSecretsManager => return Err(self.not_embedded()),
         };
         let options = RecordOptions::default().with_cache_bytes(self.store.cache_bytes);
         let clock = SystemClock::shared();
@@ -246,6 +280,9 @@ impl Config {
     /// Key and records must not be copied together by whoever copies the
     /// records, such as a backup.
     pub(crate) fn check_places(&self) -> Result<()> {
+        if !self.store.kind.is_embedded() {
+            return Err(self.not_embedded());
+        }
         let records = real(&self.store_path())?;
         for spec in self.keks().iter().filter(|spec| spec.kind == KekType::Local) {
             let path = self.base().join(spec.key_file);

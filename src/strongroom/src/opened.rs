@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use strongroom_core::{EnvelopeStore, Error, KeyWrapper, Result};
+use strongroom_core::audit::AuditLog;
+use strongroom_core::{EnvelopeStore, Error, KeyWrapper, Result, SecretStore};
 
 use crate::config::Config;
 use crate::open::{OpenOptions, real};
@@ -12,20 +13,45 @@ use crate::open::{OpenOptions, real};
 #[derive(Clone)]
 pub(crate) struct Opened {
     pub(crate) config: Config,
-    pub(crate) store: Arc<EnvelopeStore>,
+    pub(crate) store: Arc<dyn SecretStore>,
+    /// What an embedded store is besides.
+    embedded: Option<Embedded>,
+}
+
+/// A store of records, and the KEK that they are under.
+#[derive(Clone)]
+struct Embedded {
+    store: Arc<EnvelopeStore>,
     wrapper: Arc<dyn KeyWrapper>,
 }
 
 impl Opened {
     pub(crate) async fn open(config: Config, options: OpenOptions) -> Result<Self> {
+        if !config.store.kind.is_embedded() {
+            let store = config.open_of_cloud().await?;
+            return Ok(Self { config, store, embedded: None });
+        }
         let (records, wrapper) = config.open_parts(options).await?;
         let (account, settings) = (&config.scope.account, config.envelope_options());
         let store = EnvelopeStore::open(records, Arc::clone(&wrapper), account, settings).await?;
-        Ok(Self { config, store: Arc::new(store), wrapper })
+        Ok(Self::of(config, Arc::new(store), wrapper))
+    }
+
+    fn of(config: Config, store: Arc<EnvelopeStore>, wrapper: Arc<dyn KeyWrapper>) -> Self {
+        let embedded = Some(Embedded { store: Arc::clone(&store), wrapper });
+        Self { config, store, embedded }
+    }
+
+    /// Its audit log, if there is to be one.
+    pub(crate) fn audit(&self) -> Result<Option<Arc<AuditLog>>> {
+        self.config.open_audit(self.embedded.as_ref().map(|embedded| &*embedded.store))
     }
 
     /// Whether `config` is about this store.
     pub(crate) fn is_of(&self, config: &Config) -> bool {
+        if self.embedded.is_none() || !config.store.kind.is_embedded() {
+            return self.embedded.is_none() && self.config.has_cloud_of(config);
+        }
         let own = real(&self.config.store_path());
         own.is_ok_and(|own| real(&config.store_path()).is_ok_and(|other| own == other))
     }
@@ -42,6 +68,9 @@ impl Opened {
     /// `Configuration` for what only a new process can change.
     pub(crate) async fn reconfigured(&self, config: Config, options: OpenOptions) -> Result<Self> {
         let (old, new) = (&self.config, &config);
+        let Some(embedded) = &self.embedded else {
+            return Ok(Self { config, ..self.clone() });
+        };
         if old.store.kind != new.store.kind {
             return Err(restart("[store] type"));
         }
@@ -50,7 +79,7 @@ impl Opened {
         }
         let has_same_key = old.has_keks_of(new);
         let wrapper = if has_same_key {
-            Arc::clone(&self.wrapper)
+            Arc::clone(&embedded.wrapper)
         } else {
             config.open_kek(options.passphrase).await?
         };
@@ -59,11 +88,11 @@ impl Opened {
             && old.envelope_options() == settings
             && old.scope.account == config.scope.account;
         let store = if is_same {
-            Arc::clone(&self.store)
+            Arc::clone(&embedded.store)
         } else {
-            Arc::new(self.store.reopen(Arc::clone(&wrapper), account, settings).await?)
+            Arc::new(embedded.store.reopen(Arc::clone(&wrapper), account, settings).await?)
         };
-        Ok(Self { config, store, wrapper })
+        Ok(Self::of(config, store, wrapper))
     }
 }
 

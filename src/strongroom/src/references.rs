@@ -18,12 +18,21 @@ const WAIT: Duration = Duration::from_secs(5);
 
 impl Config {
     /// `store`, whose references lead to the stores that this configuration names.
-    pub(crate) fn referencing(&self, store: Arc<dyn SecretStore>) -> Result<Arc<dyn SecretStore>> {
+    #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "nobody is asked"))]
+    pub(crate) async fn referencing(
+        &self,
+        store: Arc<dyn SecretStore>,
+    ) -> Result<Arc<dyn SecretStore>> {
         let mut external = BTreeMap::<String, Arc<dyn ExternalStore>>::new();
         for entry in &self.store.references {
             let other: Arc<dyn ExternalStore> = match entry.kind {
                 ReferenceType::Strongroom => {
                     Arc::new(OtherStrongroom::new(self, &self.base().join(&entry.config)))
+                }
+                #[cfg(feature = "aws")]
+                ReferenceType::AwsSecretsManager => {
+                    let (connector, below) = (entry.connector.as_deref(), entry.below.as_deref());
+                    self.open_aws_external(connector, below).await?
                 }
             };
             external.insert(entry.name.clone(), other);

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use strongroom_aws::{AssumeRole, Aws, AwsSettings, Backoff, Credential, Token, WebIdentity};
-use strongroom_core::{Error, Result};
+use strongroom_aws::{
+    AssumeRole, Aws, AwsExternalSecrets, AwsSecretsManager, AwsSettings, Backoff, Credential,
+    SecretsManagerOptions, Token, WebIdentity,
+};
+use strongroom_core::{Error, ExternalStore, Result, SecretStore};
 
 use super::Config;
 use super::value::{self, SecretRef};
@@ -181,6 +184,41 @@ impl Config {
         };
         let settings = connector.settings(self.base()).map_err(place)?;
         Aws::connect(&settings).await.map_err(place)
+    }
+}
+
+#[cfg(feature = "local")]
+impl Config {
+    pub(crate) async fn open_aws_secrets_manager(&self) -> Result<Arc<dyn SecretStore>> {
+        let store = &self.store;
+        let aws = self.connect_aws(self.aws.connector(store.connector.as_deref())?).await?;
+        let mut options = SecretsManagerOptions::new(&self.scope.account);
+        options.prefix.clone_from(&store.prefix);
+        options.kms_key_id.clone_from(&store.kms_key);
+        options.force_delete_without_recovery = store.force_delete;
+        if !store.force_delete {
+            let days = store.recovery_window.as_secs() / (24 * 60 * 60);
+            options.recovery_window_days = Some(u8::try_from(days).unwrap_or(u8::MAX));
+        }
+        Ok(Arc::new(AwsSecretsManager::new(&aws, options)?))
+    }
+
+    /// Secrets of AWS that references may lead to, and never those of our own store,
+    /// which a scope hides.
+    pub(crate) async fn open_aws_external(
+        &self,
+        connector: Option<&str>,
+        below: Option<&str>,
+    ) -> Result<Arc<dyn ExternalStore>> {
+        let aws = self.connect_aws(self.aws.connector(connector)?).await?;
+        let mut external = AwsExternalSecrets::new(&aws);
+        if let Some(below) = below {
+            external = external.only_below(below);
+        }
+        if self.store.kind == super::StoreType::AwsSecretsManager {
+            external = external.never_below(&format!("{}/", self.store.prefix));
+        }
+        Ok(Arc::new(external))
     }
 }
 

@@ -82,6 +82,14 @@ pub struct StoreSection {
     pub kind: StoreType,
     /// Its directory.
     pub path: PathBuf,
+    /// The connector that reaches a store of a cloud.
+    pub connector: Option<String>,
+    /// What the names in a store of a cloud begin with.
+    pub prefix: String,
+    /// The KMS key that a store of a cloud encrypts with.
+    pub kms_key: Option<String>,
+    /// Whether a deleted secret is gone at once.
+    pub force_delete: bool,
     /// The most memory that it caches from the disk in, in bytes.
     pub cache_bytes: usize,
     /// How long a deleted secret can be restored.
@@ -112,27 +120,37 @@ pub struct ExternalSection {
     pub kind: ReferenceType,
     /// The configuration of another strongroom.
     pub config: PathBuf,
+    /// The connector that reaches it.
+    pub connector: Option<String>,
+    /// What paths have to begin with.
+    pub below: Option<String>,
 }
 
 /// The kinds of external stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ReferenceType {
     /// The store of another configuration.
     #[default]
     Strongroom,
+    /// Secrets of AWS that others look after.
+    #[cfg(feature = "aws")]
+    AwsSecretsManager,
 }
 
-/// The kinds of embedded record stores.
+/// The kinds of stores: embedded record stores, and those of a cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum StoreType {
     /// A log-structured store of many files.
     Sled,
     /// A copy-on-write B-tree in one file.
     Redb,
+    /// AWS Secrets Manager.
+    #[cfg(feature = "aws")]
+    AwsSecretsManager,
 }
 
 /// `[kek]`
@@ -397,6 +415,17 @@ impl Config {
         are_same
     }
 
+    /// Whether the store is in a cloud, where `other` has it too, in the same way.
+    pub(crate) fn has_cloud_of(&self, other: &Self) -> bool {
+        let store = |config: &Self| StoreSection { references: Vec::new(), ..config.store.clone() };
+        let is_same = store(self) == store(other)
+            && self.scope.account == other.scope.account
+            && !self.store.kind.is_embedded();
+        #[cfg(feature = "aws")]
+        let is_same = is_same && self.aws == other.aws;
+        is_same
+    }
+
     /// The KEKs, the preferred one first.
     pub(crate) fn keks(&self) -> Vec<KekSpec<'_>> {
         let kek = &self.kek;
@@ -469,7 +498,15 @@ impl StoreType {
         match self {
             Self::Sled => "sled",
             Self::Redb => "redb",
+            #[cfg(feature = "aws")]
+            Self::AwsSecretsManager => "aws-secrets-manager",
         }
+    }
+
+    /// Whether records are kept here, under a KEK of ours.
+    #[must_use]
+    pub fn is_embedded(self) -> bool {
+        matches!(self, Self::Sled | Self::Redb)
     }
 }
 
@@ -497,6 +534,10 @@ impl Default for StoreSection {
         Self {
             kind: DEFAULT_STORE,
             path: Home::RECORDS.into(),
+            connector: None,
+            prefix: "strongroom".into(),
+            kms_key: None,
+            force_delete: false,
             cache_bytes: 32 << 20,
             recovery_window: options.recovery_window,
             suite: options.suite,

@@ -15,7 +15,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     AllowRule, AuditSection, CacheSection, Config, ExternalSection, KekSection, KekSpec, KekType,
-    MemorySection, MoreKek, ProtectionType, ScopeSection, SidecarSection, StoreSection,
+    MemorySection, MoreKek, ProtectionType, ReferenceType, ScopeSection, SidecarSection,
+    StoreSection,
 };
 #[cfg(feature = "aws")]
 use super::{AwsConnector, AwsSection};
@@ -93,10 +94,11 @@ impl Config {
                 "needs a name: a letter, and then letters, digits, - and _"
             } else if !names.insert(entry.name.as_str()) {
                 "has the name of another one"
-            } else if entry.config.as_os_str().is_empty() {
-                "needs config, the configuration file of the other store"
             } else {
-                continue;
+                match self.check_external(entry) {
+                    Ok(()) => continue,
+                    Err(what) => what,
+                }
             };
             let place = index + 1;
             return Err(Error::configuration(format!("[[store.references]] {place} {what}")));
@@ -131,11 +133,61 @@ impl Config {
         }
     }
 
+    fn check_external(&self, entry: &ExternalSection) -> Result<(), &'static str> {
+        let has_config = !entry.config.as_os_str().is_empty();
+        match entry.kind {
+            ReferenceType::Strongroom if !has_config => {
+                Err("needs config, the configuration file of the other store")
+            }
+            ReferenceType::Strongroom if entry.connector.is_some() || entry.below.is_some() => {
+                Err("has connector or below, which have no use with type = \"strongroom\"")
+            }
+            ReferenceType::Strongroom => Ok(()),
+            #[cfg(feature = "aws")]
+            ReferenceType::AwsSecretsManager if has_config => {
+                Err("has config, which has no use with type = \"aws-secrets-manager\"")
+            }
+            #[cfg(feature = "aws")]
+            ReferenceType::AwsSecretsManager => {
+                let connector = self.aws.connector(entry.connector.as_deref());
+                connector.map(drop).map_err(|_| "names no connector of [[aws.connectors]]")
+            }
+        }
+    }
+
+    /// What a store of a cloud needs, and what only it has.
+    fn check_store(&self) -> Result<()> {
+        let store = &self.store;
+        let refuse = |what: &str| Err(Error::configuration(format!("[store] {what}")));
+        if store.kind.is_embedded() {
+            let of_cloud = [
+                ("connector", store.connector.is_some()),
+                ("kms_key", store.kms_key.is_some()),
+                ("force_delete", store.force_delete),
+            ];
+            return match of_cloud.iter().find(|(_, set)| *set) {
+                Some((key, _)) => {
+                    refuse(&format!("{key} has no use with type = \"{}\"", store.kind.as_str()))
+                }
+                None => Ok(()),
+            };
+        }
+        if store.moving_to.is_some() {
+            return refuse("moving_to is of an embedded store: secrets of a cloud do not move");
+        }
+        #[cfg(feature = "aws")]
+        if let Err(error) = self.aws.connector(store.connector.as_deref()) {
+            return refuse(error.message());
+        }
+        Ok(())
+    }
+
     /// What no single value shows.
     fn check(&self) -> Result<()> {
         self.scope()?;
         self.sidecar.check()?;
         self.check_references()?;
+        self.check_store()?;
         #[cfg(feature = "aws")]
         self.aws.check()?;
         let kek = &self.kek;
@@ -375,7 +427,7 @@ mod tests {
     fn wrong_values_name_their_line_and_key() {
         let said = error("[store]\n\ntype = \"slde\"\n");
         assert!(said.contains("line 3 ([store] type)"), "{said}");
-        assert!(said.contains("`sled` or `redb`"), "{said}");
+        assert!(said.contains("`sled`") && said.contains("`redb`"), "{said}");
         for (key, text) in [
             ("[store] recovery_window", "[store]\nrecovery_window = \"soon\""),
             ("[store] suite", "[store]\nsuite = \"rot13\""),

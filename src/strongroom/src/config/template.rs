@@ -212,7 +212,7 @@ mod tests {
     fn every_value_of_the_example_is_valid() {
         let text = all_switched_on();
         let (text, aws) = text.rsplit_once("[[aws.connectors]]").expect("the last section");
-        let of_kms = ["connector", "key", "replicas", "former_keys"];
+        let of_kms = ["connector", "key", "replicas", "former_keys", "kms_key"];
         let local = without(text, &of_kms);
         for (protection, other) in [("passphrase", "credential"), ("credential", "passphrase")] {
             let is = format!("protection = \"{protection}\"");
@@ -220,7 +220,9 @@ mod tests {
             Config::parse(&text).expect(protection);
         }
         if cfg!(feature = "aws") {
-            let kms = without(text, &["passphrase", "credential", "rotate_after"]);
+            let kms = without(text, &["passphrase", "credential", "rotate_after", "kms_key"]);
+            // The first is that of [store].
+            let kms = kms.replacen("connector = \"aws\"", "", 1);
             // The first is that of [kek].
             let kms = kms.replacen("type = \"local\"", "type = \"aws-kms\"", 1);
             let key = ["access_key_id", "secret_access_key", "session_token"];
@@ -237,6 +239,13 @@ mod tests {
                 let text = format!("{kms}\n[[aws.connectors]]\n{aws}");
                 Config::parse(&text).expect(credential);
             }
+            let cloud = without(text, &["passphrase", "credential", "moving_to", "key"]);
+            let cloud = without(&cloud, &["replicas", "former_keys"])
+                .replace("type = \"redb\"", "type = \"aws-secrets-manager\"");
+            let at = cloud.rfind("connector = \"aws\"").expect("that of [kek]");
+            let cloud = format!("{}#{}", &cloud[..at], &cloud[at..]);
+            let connector = "[[aws.connectors]]\nname = \"aws\"\nregion = \"eu-central-1\"\n";
+            Config::parse(&format!("{cloud}\n{connector}")).expect("in a cloud");
         }
     }
 

@@ -24,13 +24,13 @@ impl Runtime {
         Ok(Self(Some(runtime)))
     }
 
-    /// Runs `work` over there; it ends when nobody waits for it any more.
-    pub(crate) async fn run<T: Send + 'static>(
+    /// Begins `work` over there; it ends when nobody waits for it any more. What waits
+    /// is small, however large the client library's futures are.
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        let Some(runtime) = &self.0 else { return Err(Error::internal("the runtime has ended")) };
-        AbortOnDrop(runtime.spawn(work)).await
+    ) -> Running<T> {
+        Running(self.0.as_ref().map(|runtime| runtime.spawn(work)))
     }
 }
 
@@ -49,21 +49,27 @@ impl fmt::Debug for Runtime {
     }
 }
 
-struct AbortOnDrop<T>(JoinHandle<Result<T>>);
+/// What is worked at over there.
+pub(crate) struct Running<T>(Option<JoinHandle<Result<T>>>);
 
-impl<T> Future for AbortOnDrop<T> {
+impl<T> Future for Running<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        Pin::new(&mut self.0).poll(context).map(|ended| {
+        let Some(work) = &mut self.0 else {
+            return Poll::Ready(Err(Error::internal("the runtime has ended")));
+        };
+        Pin::new(work).poll(context).map(|ended| {
             // A panic's message may quote anything.
             ended.unwrap_or_else(|_| Err(Error::internal("the AWS client panicked")))
         })
     }
 }
 
-impl<T> Drop for AbortOnDrop<T> {
+impl<T> Drop for Running<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(work) = &self.0 {
+            work.abort();
+        }
     }
 }

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 use strongroom::audit::{self, Filter, Head, Line, Phase};
 use strongroom::rollback::Expected;
-use strongroom::{Config, Error, SystemClock, Timestamp};
+use strongroom::{Config, EnvelopeStore, Error, SystemClock, Timestamp};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -150,15 +150,18 @@ impl Verify {
         let path = log_path(&config)?;
         // Not the engine: a log whose last line was altered does not open. The
         // open store keeps writers out until the comparison is done.
-        let store = context.store(&config)?;
+        let is_embedded = config.store.kind.is_embedded();
+        let store = is_embedded.then(|| context.store(&config)).transpose()?;
         let mut expected = Expected::in_scope(&config.scope()?);
-        let key = store.audit_key()?;
-        let report = audit::verify(&path, Some(&key), self.head.as_ref(), |line| {
-            expected.visit(&store, line);
+        let key = store.as_ref().map(EnvelopeStore::audit_key).transpose()?;
+        let report = audit::verify(&path, key.as_ref(), self.head.as_ref(), |line| {
+            if let Some(store) = &store {
+                expected.visit(store, line);
+            }
         })?;
-        let differences = match report.problem {
-            None => block_on(expected.compare(&store))?,
-            Some(_) => Vec::new(),
+        let differences = match (&report.problem, &store) {
+            (None, Some(store)) => block_on(expected.compare(store))?,
+            _ => Vec::new(),
         };
         drop(store);
         let sound = report.problem.is_none() && differences.is_empty();
@@ -170,7 +173,7 @@ impl Verify {
             "recovered": report.recovered,
             "head": head,
             "problem": report.problem.as_ref().map(ToString::to_string),
-            "store_compared": report.problem.is_none(),
+            "store_compared": is_embedded && report.problem.is_none(),
             "differences": differences.iter().map(|difference| json!({
                 "scope": difference.scope,
                 "name": difference.name,
@@ -190,8 +193,16 @@ impl Verify {
             for difference in &differences {
                 writeln!(out, "{BAD}store{BAD:#}  {}", visible(&difference.to_string()))?;
             }
+            if sound && !is_embedded {
+                writeln!(
+                    out,
+                    "{DIM}The store is in a cloud: it was not compared, and the log has no key.{DIM:#}"
+                )?;
+            }
             if sound {
-                writeln!(out, "{GOOD}store{GOOD:#}  holds what the log says")?;
+                if is_embedded {
+                    writeln!(out, "{GOOD}store{GOOD:#}  holds what the log says")?;
+                }
                 writeln!(out, "head   {BOLD}{head}{BOLD:#}")?;
                 writeln!(out, "{DIM}Note the head elsewhere, and give it to --head.{DIM:#}")?;
             }

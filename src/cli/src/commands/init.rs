@@ -21,8 +21,13 @@ use crate::terminal;
 #[command(after_help = "\
 Example:
   strongroom init
-  strongroom init --store redb --protection passphrase")]
+  strongroom init --store redb --protection passphrase
+  strongroom init --existing     with a configuration that names a KEK of AWS KMS")]
 pub(crate) struct Args {
+    /// Make what the configuration describes that is there already: its key files and
+    /// its store, or nothing in a cloud but a try whether it can be used
+    #[arg(long, exclusive = true)]
+    existing: bool,
     /// The embedded record store
     #[arg(long, value_enum)]
     store: Option<StoreArg>,
@@ -57,28 +62,45 @@ enum ProtectionArg {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
         let home = context.home()?;
-        let config = create(context, &home, &self.into())?;
+        let config = if self.existing {
+            make(context, &home.config)?
+        } else {
+            create(context, &home, &self.into())?
+        };
         let (key, store, audit) = (config.key_path(), config.store_path(), config.audit_path());
+        let (is_embedded, has_key) = (config.store.kind.is_embedded(), config.has_key_file());
         let document = json!({
             "config": home.config,
-            "key_file": key,
+            "key_file": has_key.then_some(&key),
             "protection": config.kek.protection.as_str(),
-            "store": { "type": config.store.kind.as_str(), "path": store },
+            "store": {
+                "type": config.store.kind.as_str(),
+                "path": is_embedded.then_some(&store),
+            },
             "audit": audit,
             "account": config.scope.account,
         });
         context.output.show(&document, |out| {
             writeln!(out, "{GOOD}initialized{GOOD:#}")?;
             writeln!(out, "  configuration  {}", home.config.display())?;
-            writeln!(out, "  key file       {}", key.display())?;
-            writeln!(out, "  {:4} store     {}", config.store.kind.as_str(), store.display())?;
+            if has_key {
+                writeln!(out, "  key file       {}", key.display())?;
+            }
+            let kind = config.store.kind.as_str();
+            if is_embedded {
+                writeln!(out, "  {kind:4} store     {}", store.display())?;
+            } else {
+                writeln!(out, "  store          {kind}")?;
+            }
             if let Some(audit) = &audit {
                 writeln!(out, "  audit log      {}", audit.display())?;
             }
-            writeln!(
-                out,
-                "Back the key file up, apart from the store: without it nothing can be read."
-            )?;
+            if has_key {
+                writeln!(
+                    out,
+                    "Back the key file up, apart from the store: without it nothing can be read."
+                )?;
+            }
             writeln!(out, "Next: {BOLD}printf s3cret | strongroom put account.db{BOLD:#}")
         })
     }
@@ -105,7 +127,7 @@ pub(crate) fn create(context: &Context, home: &Home, new: &NewConfig) -> Result<
     let unfinished = home.config.with_extension(format!("toml.{}", std::process::id()));
     let made = write_private(&unfinished, &text)
         .map_err(|error| failed(error).into())
-        .and_then(|()| make(context, &unfinished, home));
+        .and_then(|()| make(context, &unfinished));
     // Of two at the same time only one has made the store, and comes here.
     let named = made.and_then(|config| match fs::rename(&unfinished, &home.config) {
         Ok(()) => Ok(config),
@@ -117,11 +139,14 @@ pub(crate) fn create(context: &Context, home: &Home, new: &NewConfig) -> Result<
     named
 }
 
-fn make(context: &Context, unfinished: &Path, home: &Home) -> Result<Config> {
-    let config = Config::load(unfinished)?;
+/// What the configuration at `path` describes.
+fn make(context: &Context, path: &Path) -> Result<Config> {
+    let config = Config::load(path)?;
     config.configure_memory()?;
     let passphrase = match config.asks_for_passphrase() {
-        true if home.key_file.exists() => Some(terminal::ask_once("Passphrase of the key file: ")?),
+        true if config.key_path().exists() => {
+            Some(terminal::ask_once("Passphrase of the key file: ")?)
+        }
         true => Some(terminal::ask_twice("New passphrase for the key file: ")?),
         false => None,
     };

@@ -398,13 +398,19 @@ impl Config {
         self.base().join(&self.sidecar.socket)
     }
 
+    /// Whether records are under a key file, and not under a KMS alone.
+    #[must_use]
+    pub fn has_key_file(&self) -> bool {
+        self.store.kind.is_embedded() && self.kek.kind == KekType::Local
+    }
+
     /// Whether `create` and `open` need a passphrase that the file does not
     /// say where to find.
     #[must_use]
     pub fn asks_for_passphrase(&self) -> bool {
         let KekSection { kind, protection, passphrase, .. } = &self.kek;
         let asks = *protection == ProtectionType::Passphrase && passphrase.is_none();
-        asks && *kind == KekType::Local
+        asks && *kind == KekType::Local && self.store.kind.is_embedded()
     }
 
     /// Whether the KEKs are those of `other`, reached in the same way.

@@ -121,7 +121,9 @@ fn sessions_are_shared_and_renewed_before_they_end() {
             let (kms, context) = (&kms, context(&format!("s{n}")));
             async move { kms.generate(&context).await.map(drop) }
         });
-        block_on(join_all(calls)).into_iter().for_each(|made| made.unwrap());
+        for made in block_on(join_all(calls)) {
+            made.unwrap();
+        }
     };
     many(32);
     assert_eq!(proxy.count("AssumeRole"), 1, "one flight");

@@ -252,7 +252,8 @@ fn boto3_opens_what_was_wrapped_and_the_reverse() {
     let (dek, wrapped) = made(&kms, "a");
     let pairs: Vec<_> = context("a").pairs().into_iter().collect();
     let pairs = serde_json::to_string(&pairs.iter().cloned().collect::<Pairs>()).unwrap();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex =
+        |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let script = "import boto3, json, sys\n\
         kms = boto3.client('kms')\n\
         context = json.loads(sys.argv[2])\n\

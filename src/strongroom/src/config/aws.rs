@@ -1,5 +1,7 @@
 //! `[aws]`: the connectors to AWS, and what they become.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

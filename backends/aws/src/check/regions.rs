@@ -41,8 +41,18 @@ const MAX_BYTES: usize = 1 << 20;
 type Describe = Operation<(), Vec<String>, ErrorMetadata>;
 
 impl Aws {
+    /// A region of this partition that every account has.
+    #[must_use]
+    pub fn default_test_region(&self) -> &'static str {
+        match region::partition(self.region()) {
+            "aws-us-gov" => "us-gov-west-1",
+            "aws-cn" => "cn-north-1",
+            _ => "us-east-1",
+        }
+    }
+
     /// The regions that the account has enabled, asked of EC2 in `test_region`: without
-    /// one, in the region of the partition that every account has.
+    /// one, in [`Aws::default_test_region`].
     ///
     /// # Errors
     /// `Configuration` if `test_region` is no region, or one of another partition;
@@ -50,14 +60,9 @@ impl Aws {
     /// there is no credential or AWS does not take it; `Unavailable` or `Throttled` if
     /// EC2 does not answer.
     pub async fn describe_regions(&self, test_region: Option<&str>) -> Result<Vec<String>> {
-        let partition = region::partition(self.region());
-        let asked = test_region.unwrap_or(match partition {
-            "aws-us-gov" => "us-gov-west-1",
-            "aws-cn" => "cn-north-1",
-            _ => "us-east-1",
-        });
+        let asked = test_region.unwrap_or(self.default_test_region());
         region::check(asked)?;
-        if region::partition(asked) != partition {
+        if region::partition(asked) != region::partition(self.region()) {
             return Err(Error::configuration(format!(
                 "the test region {asked} is of another partition than {}",
                 self.region()

@@ -200,8 +200,9 @@ impl Probing<'_> {
 fn usable(key: &KeyMetadata) -> Result<String> {
     let spec = key.key_spec().map_or("unknown", KeySpec::as_str);
     let usage = key.key_usage().map_or("unknown", KeyUsageType::as_str);
-    if key.key_spec() != Some(&KeySpec::SymmetricDefault)
-        || key.key_usage() != Some(&KeyUsageType::EncryptDecrypt)
+    // AWS tells both; what stands in for it may not.
+    if key.key_spec().is_some_and(|spec| *spec != KeySpec::SymmetricDefault)
+        || key.key_usage().is_some_and(|usage| *usage != KeyUsageType::EncryptDecrypt)
     {
         return Err(Error::configuration(format!(
             "the key is for {usage} with {spec}: it has to be for ENCRYPT_DECRYPT with \

@@ -86,7 +86,10 @@ impl Checked {
                     writeln!(out, "  {GOOD}ok{GOOD:#}  {}  {}", probe.action, visible(said))?;
                 }
                 Err(error) => {
-                    let said = visible(error.message());
+                    // The line begins as the message of a call does.
+                    let call = format!("{} on {}: ", probe.action, probe.resource);
+                    let said = error.message();
+                    let said = visible(said.strip_prefix(&call).unwrap_or(said));
                     writeln!(out, "  {BAD}no{BAD:#}  {}  {said}", probe.action)?;
                 }
             }
@@ -143,9 +146,8 @@ mod tests {
     fn failures_are_one_error_of_the_first_kind_that_names_what_is_missing() {
         let denied = || Err(Error::access_denied("no"));
         let probe = |action, resource, outcome| Probe::new(action, "r-1", resource, outcome);
-        let checked = |probes| {
-            [Checked { connector: "a".to_owned(), region: "r-1".to_owned(), probes }]
-        };
+        let checked =
+            |probes| [Checked { connector: "a".to_owned(), region: "r-1".to_owned(), probes }];
         assert!(failure(&checked(vec![probe("a:B", "*", Ok(String::new()))])).is_none());
         let error = failure(&checked(vec![
             probe("a:B", "*", Ok(String::new())),
@@ -155,9 +157,6 @@ mod tests {
         ]));
         let error = error.expect("failed");
         assert_eq!((error.kind(), error.operation()), (ErrorKind::AccessDenied, Some("check AWS")));
-        assert_eq!(
-            error.message(),
-            "3 of 4 calls failed; a policy has to allow a:C, a:D on key"
-        );
+        assert_eq!(error.message(), "3 of 4 calls failed; a policy has to allow a:C, a:D on key");
     }
 }

@@ -16,7 +16,7 @@ impl Config {
         let region = &connector.region;
         let aws = match self.connect_aws(connector).await {
             Ok(aws) => aws,
-            Err(error) => return vec![Probe::new("connect", region, &connector.name, Err(error))],
+            Err(error) => return vec![Probe::new("connect", region, "*", Err(error))],
         };
         let caller = aws.caller().await;
         // Every other call would say the same.
@@ -48,8 +48,8 @@ impl Config {
 
 async fn regions(aws: &Aws, connector: &AwsConnector) -> Probe {
     let own = &connector.region;
-    let test_region = connector.test_region.as_deref();
-    let outcome = aws.describe_regions(test_region).await.and_then(|regions| {
+    let test_region = connector.test_region.as_deref().unwrap_or(aws.default_test_region());
+    let outcome = aws.describe_regions(Some(test_region)).await.and_then(|regions| {
         if regions.contains(own) {
             return Ok(format!("{} regions, and {own} is one of them", regions.len()));
         }
@@ -58,5 +58,5 @@ async fn regions(aws: &Aws, connector: &AwsConnector) -> Probe {
             regions.len()
         )))
     });
-    Probe::new("ec2:DescribeRegions", test_region.unwrap_or(own), "*", outcome)
+    Probe::new("ec2:DescribeRegions", test_region, "*", outcome)
 }

@@ -87,10 +87,12 @@ impl Aws {
         };
         let fips = config.use_fips().unwrap_or_default();
         let endpoint = config.endpoint_url().map_or_else(|| endpoint(region, fips), str::to_owned);
-        let mut signing = SigV4OperationSigningConfig::default();
-        signing.region = Some(SigningRegion::from(Region::new(region.to_owned())));
-        signing.name = Some(SigningName::from_static("ec2"));
-        signing.signing_options = SigningOptions::default();
+        let signing = SigV4OperationSigningConfig {
+            region: Some(SigningRegion::from(Region::new(region.to_owned()))),
+            region_set: None,
+            name: Some(SigningName::from_static("ec2")),
+            signing_options: SigningOptions::default(),
+        };
         let mut layer = Layer::new("ec2");
         layer.store_put(AuthSchemeOptionResolverParams::new(()));
         layer.store_put(signing);

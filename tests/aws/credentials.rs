@@ -163,4 +163,8 @@ fn calls_go_through_the_proxy_that_is_named() {
     block_on(kms(&settings, &key).current_version()).unwrap();
     let asked: Vec<_> = proxy.requests().into_iter().map(|request| request.proxied).collect();
     assert_eq!(asked, [Some("kms.example.test".to_owned())]);
+    block_on(connect(&settings).describe_regions(None)).unwrap();
+    let asked = proxy.requests().pop().unwrap();
+    assert_eq!(asked.operation, "DescribeRegions");
+    assert_eq!(asked.proxied.as_deref(), Some("kms.example.test"));
 }

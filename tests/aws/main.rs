@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers panic as the test does")]
 
+mod check;
 mod counts;
 mod credentials;
 mod kms;

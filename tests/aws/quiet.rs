@@ -43,7 +43,10 @@ fn no_level_of_the_log_tells_a_credential_or_a_key() {
     for operation in ["AssumeRole", "GenerateDataKey", "Decrypt"] {
         proxy.next(operation, Fault::rewrite(note.clone()));
     }
-    let kms = AwsKms::new(&connect(&settings), &key(KEY), KmsOptions::default()).unwrap();
+    let aws = connect(&settings);
+    block_on(aws.caller()).unwrap();
+    block_on(aws.describe_regions(None)).unwrap();
+    let kms = AwsKms::new(&aws, &key(KEY), KmsOptions::default()).unwrap();
     let (_, wrapped) = block_on(kms.generate(&context("a"))).unwrap();
     block_on(kms.unwrap(&wrapped, &context("a"))).unwrap();
     // An answer that makes no sense is not quoted either.

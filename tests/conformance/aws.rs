@@ -24,14 +24,15 @@ pub(crate) fn kms(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
     let alias = alias(path);
     Moto::shared(within()).alias(&alias);
     let mut options = KmsOptions::default();
-    options.former_keys = FORMER.lock().unwrap().get(&alias).cloned().unwrap_or_default();
+    options.former_keys = FORMER.lock().expect("no panic").get(&alias).cloned().unwrap_or_default();
     Ok(Arc::new(AwsKms::new(aws(), &alias, options)?))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as every other backend")]
 pub(crate) fn rotate(path: &Path) -> Result<()> {
     let (moto, alias) = (Moto::shared(within()), alias(path));
     let means = moto.boto3(MEANS, &[&alias]);
-    FORMER.lock().unwrap().entry(alias.clone()).or_default().push(means);
+    FORMER.lock().expect("no panic").entry(alias.clone()).or_default().push(means);
     moto.repoint(&alias);
     Ok(())
 }

@@ -134,6 +134,11 @@ impl Aws {
         aws_sdk_kms::Client::from_conf(config.build())
     }
 
+    pub(crate) fn sts(&self) -> aws_sdk_sts::Client {
+        let config = self.retry.sts(aws_sdk_sts::config::Builder::from(&self.config));
+        aws_sdk_sts::Client::from_conf(config.build())
+    }
+
     pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
         let config = aws_sdk_secretsmanager::config::Builder::from(&self.config);
         aws_sdk_secretsmanager::Client::from_conf(self.retry.secrets_manager(config).build())

@@ -1,5 +1,6 @@
 //! [`AwsKms`]: DEKs wrapped under a symmetric key of AWS KMS.
 
+mod probe;
 mod regions;
 
 use std::borrow::Cow;
@@ -350,15 +351,18 @@ impl KeyWrapper for AwsKms {
     /// Makes a DEK that nobody uses, and opens it.
     async fn check(&self) -> Result<()> {
         self.learn(&self.describe().await?)?;
-        // No secret has such a context.
-        let probe = || HashMap::from([("strongroom:check".to_owned(), "1".to_owned())]);
-        let (made, wrapped) = self.data_key(probe()).await?;
-        let opened = self.decrypt(&wrapped, probe()).await?;
+        let (made, wrapped) = self.data_key(of_no_secret()).await?;
+        let opened = self.decrypt(&wrapped, of_no_secret()).await?;
         if made.expose() == opened.expose() {
             return Ok(());
         }
         Err(nonsense("it does not decrypt what it encrypted"))
     }
+}
+
+/// A context that no secret has.
+fn of_no_secret() -> Pairs {
+    HashMap::from([("strongroom:check".to_owned(), "1".to_owned())])
 }
 
 /// As KMS takes it. None of it is secret; the trail of the account has it.

@@ -9,6 +9,7 @@
 //! own, so that the engine's futures still run on any executor.
 
 mod backoff;
+mod check;
 mod connection;
 mod credentials;
 mod error;
@@ -22,6 +23,7 @@ mod runtime;
 mod secrets_manager;
 
 pub use self::backoff::Backoff;
+pub use self::check::{Caller, Probe};
 pub use self::connection::{Aws, AwsSettings};
 pub use self::credentials::{AccessKey, AssumeRole, Credential, Token, TokenSource, WebIdentity};
 pub use self::failure::Failure;

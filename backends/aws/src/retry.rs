@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use aws_sdk_kms::config::retry::{RetryPartition, TokenBucket};
+use aws_smithy_runtime::client::orchestrator::operation::OperationBuilder;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
@@ -23,7 +24,8 @@ use aws_smithy_runtime_api::client::retries::classifiers::{
     ClassifyRetry, RetryAction, RetryClassifierPriority,
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
+use aws_smithy_types::config_bag::{ConfigBag, Layer};
 use aws_smithy_types::retry::{ErrorKind, RetryConfig};
 
 use crate::backoff::Backoff;
@@ -78,6 +80,20 @@ impl Retry {
         client
             .retry_config(self.config())
             .retry_partition(Self::partition())
+            .retry_classifier(self.clone())
+            .interceptor(self.clone())
+    }
+
+    /// Gives an operation that has no client this strategy, in place of any other.
+    pub(crate) fn operation<I, O, E>(
+        &self,
+        operation: OperationBuilder<I, O, E>,
+    ) -> OperationBuilder<I, O, E> {
+        let mut quota = Layer::new("strongroom-retry");
+        quota.store_put(Self::partition());
+        operation
+            .standard_retry(&self.config())
+            .runtime_plugin(StaticRuntimePlugin::new().with_config(quota.freeze()))
             .retry_classifier(self.clone())
             .interceptor(self.clone())
     }

@@ -6,6 +6,13 @@ use strongroom::{Error, ErrorKind};
 pub(crate) fn hint(error: &Error) -> Option<&'static str> {
     let message = error.message();
     Some(match (error.kind(), error.operation()) {
+        (ErrorKind::AccessDenied, Some("check AWS")) if message.contains("kms:") => {
+            "`strongroom aws policy --for kms --key KEY` writes a policy that allows what it needs"
+        }
+        (ErrorKind::AccessDenied, Some("check AWS")) => {
+            "`strongroom aws policy --for connector` writes a policy that allows what it needs"
+        }
+        (_, Some("check AWS")) => return None,
         (ErrorKind::NotFound, _) if message.contains("audit log") => {
             "the log is written with the first operation; see [audit] in the configuration"
         }

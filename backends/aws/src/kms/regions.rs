@@ -102,6 +102,19 @@ impl Regions {
         &self.targets[0].region
     }
 
+    /// All of them, the preferred one first.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// Makes one call, where the client library works.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.runtime.run(call).await
+    }
+
     /// Asks one region after the other, those that failed lately last, until one
     /// answers; what is wrong in all of them is the first one's error.
     pub(super) async fn ask<T, F>(&self, call: impl Fn(&Target) -> F + Send + Sync) -> Result<T>

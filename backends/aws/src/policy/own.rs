@@ -31,23 +31,26 @@ pub(super) fn kms(checked: &Checked<'_>) -> PolicyResult<Vec<Statement>> {
     for keys in checked.kms_keys()? {
         // It carries no encryption context: a condition on one would never hold.
         statements.push(of(&keys, "KmsDescribe", &["kms:DescribeKey"]));
-        let mut used = vec!["kms:Decrypt"];
-        if !checked.scope.read_only {
-            used.extend([
-                "kms:Encrypt",
-                "kms:GenerateDataKey",
-                "kms:ReEncryptFrom",
-                "kms:ReEncryptTo",
-            ]);
-        }
-        let mut used = of(&keys, "KmsUse", &used);
+        let all = [
+            "kms:Decrypt",
+            "kms:Encrypt",
+            "kms:GenerateDataKey",
+            "kms:ReEncryptFrom",
+            "kms:ReEncryptTo",
+        ];
+        let (used, tried): (&[_], &[_]) = if checked.scope.read_only {
+            (&["kms:Decrypt"], &["kms:Decrypt", "kms:GenerateDataKey"])
+        } else {
+            (&all, &all)
+        };
+        let mut used = of(&keys, "KmsUse", used);
         if !accounts.is_empty() {
             used = used.only_if("StringEquals", ACCOUNT, accounts.iter().cloned());
         }
         statements.push(used);
         // A check belongs to no account. Without a condition the statement above has it.
         if !accounts.is_empty() || checked.scope.read_only {
-            let check = of(&keys, "KmsCheck", &["kms:Decrypt", "kms:GenerateDataKey"]);
+            let check = of(&keys, "KmsCheck", tried);
             statements.push(check.only_if("StringEquals", CHECK, ["1"]));
         }
     }

@@ -70,7 +70,7 @@ pub(super) fn tags(metadata: &Metadata) -> Vec<Tag> {
 }
 
 /// What to send to make `new` of `old`.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Difference {
     pub(super) description: Option<String>,
     pub(super) set: Vec<Tag>,

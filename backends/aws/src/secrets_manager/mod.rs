@@ -6,6 +6,7 @@ mod list;
 mod metadata;
 mod names;
 mod options;
+mod probe;
 mod read;
 mod value;
 mod version;

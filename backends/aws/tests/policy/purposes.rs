@@ -85,10 +85,15 @@ fn kms_is_bound_to_the_account_by_the_encryption_context() {
     let account = json!({"StringEquals": {"kms:EncryptionContext:strongroom:account": "acme"}});
     let check = json!({"StringEquals": {"kms:EncryptionContext:strongroom:check": "1"}});
     assert_eq!(with("kms:DescribeKey"), [Value::Null]);
-    assert_eq!(with("kms:Decrypt"), [account.clone(), check.clone()]);
-    assert_eq!(with("kms:GenerateDataKey"), [account.clone(), check]);
-    for action in ["kms:Encrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"] {
-        assert_eq!(with(action), std::slice::from_ref(&account));
+    let both = [account, check];
+    for action in [
+        "kms:Decrypt",
+        "kms:GenerateDataKey",
+        "kms:Encrypt",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+    ] {
+        assert_eq!(with(action), both, "{action}");
     }
     let scope = PolicyScope { accounts: Vec::new(), ..whole("eu-central-1") };
     let document = json(&[PolicyFor::Kms], &scope);

@@ -2,7 +2,7 @@
 
 use crate::kit::Home;
 
-const COMMANDS: [&[&str]; 43] = [
+const COMMANDS: [&[&str]; 44] = [
     &["init"],
     &["put"],
     &["get"],
@@ -37,6 +37,7 @@ const COMMANDS: [&[&str]; 43] = [
     &["audit", "show"],
     &["audit", "verify"],
     &["aws"],
+    &["aws", "check"],
     &["aws", "policy"],
     &["aws", "trust-policy"],
     &["aws", "trust-policy", "oidc"],

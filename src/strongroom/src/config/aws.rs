@@ -1,5 +1,7 @@
 //! `[aws]`: the connectors to AWS, and what they become.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,11 +189,15 @@ impl Config {
     }
 }
 
-#[cfg(feature = "local")]
 impl Config {
     pub(crate) async fn open_aws_secrets_manager(&self) -> Result<Arc<dyn SecretStore>> {
+        let connector = self.aws.connector(self.store.connector.as_deref())?;
+        let aws = self.connect_aws(connector).await?;
+        Ok(Arc::new(self.secrets_manager(&aws)?))
+    }
+
+    fn secrets_manager(&self, aws: &Aws) -> Result<AwsSecretsManager> {
         let store = &self.store;
-        let aws = self.connect_aws(self.aws.connector(store.connector.as_deref())?).await?;
         let mut options = SecretsManagerOptions::new(&self.scope.account);
         options.prefix.clone_from(&store.prefix);
         options.kms_key_id.clone_from(&store.kms_key);
@@ -200,7 +206,7 @@ impl Config {
             let days = store.recovery_window.as_secs() / (24 * 60 * 60);
             options.recovery_window_days = Some(u8::try_from(days).unwrap_or(u8::MAX));
         }
-        Ok(Arc::new(AwsSecretsManager::new(&aws, options)?))
+        AwsSecretsManager::new(aws, options)
     }
 
     /// Secrets of AWS that references may lead to, and never those of our own store,

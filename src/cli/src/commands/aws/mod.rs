@@ -1,5 +1,6 @@
 //! `strongroom aws`
 
+mod check;
 mod kubeconfig;
 mod policy;
 mod trust_policy;
@@ -12,12 +13,13 @@ use strongroom::aws::policy::{Input, Partition, PolicyError};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 
-/// Make what AWS has to be told: policies, trust policies and kubeconfigs
+/// Make what AWS has to be told, policies and the like, and check what it allows
 ///
-/// Nothing is asked of AWS: the documents are for you to read and to apply.
+/// Only `check` asks AWS anything: the documents are for you to read and to apply.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
+  strongroom aws check
   strongroom aws policy --for s3-read --bucket artifacts
   strongroom aws trust-policy cross-account --principal 111122223333
   strongroom aws kubeconfig --help")]
@@ -28,6 +30,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Args),
     Policy(policy::Args),
     TrustPolicy(trust_policy::Args),
     Kubeconfig(kubeconfig::Args),
@@ -36,6 +39,7 @@ enum Command {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Result {
         match self.command {
+            Command::Check(args) => args.run(context),
             Command::Policy(args) => args.run(context),
             Command::TrustPolicy(args) => args.run(context),
             Command::Kubeconfig(args) => args.run(context),

@@ -299,3 +299,43 @@ fn a_store_that_lacks_one_permission_shows_this_one() {
         print([s['Name'] for s in sm.list_secrets()['SecretList']], end='')";
     assert!(!moto().0.boto3(script, &[]).contains("probed"), "nothing was made");
 }
+
+/// The host's own credentials, in the order of AWS's own tools: what the environment
+/// says, and what the container's role gives.
+#[test]
+fn the_hosts_credentials_are_found() {
+    let (proxy, user) = (proxy(), &moto().1);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("strongroom.toml");
+    let text = format!(
+        "[[aws.connectors]]\nname = \"host\"\nregion = \"{REGION}\"\nendpoint = \"{}\"\n",
+        proxy.endpoint()
+    );
+    std::fs::write(&file, text).unwrap();
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(binary::strongroom());
+        command.arg("--config").arg(&file).args(["aws", "check"]).env_clear();
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", dir.path());
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(told).unwrap())
+    };
+    let key = [("AWS_ACCESS_KEY_ID", &*user.id), ("AWS_SECRET_ACCESS_KEY", &*user.secret)];
+    let (code, told) = check(&key);
+    assert_eq!(code, Some(0), "{told}");
+    let keys = serde_json::json!({
+        "AccessKeyId": user.id, "SecretAccessKey": user.secret, "Token": "",
+        "Expiration": "2999-01-01T00:00:00Z",
+    });
+    let keys = keys.to_string().into_bytes();
+    let container = FaultProxy::start(moto().0.endpoint());
+    container.always("GET /role", Fault::Status { code: 200, body: keys, headers: vec![] });
+    let uri = format!("{}/role", container.endpoint());
+    let (code, told) = check(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)]);
+    assert!(container.count("GET /role") > 0, "{told}");
+    assert!(!told.contains(&user.secret));
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = check(&[]);
+    assert!(told.contains("the host gives no AWS credential"), "{told}");
+    assert_ne!(code, Some(0));
+}

@@ -102,20 +102,29 @@ fn a_token_becomes_a_session_and_a_role_on_top_of_it() {
     assert_eq!(proxy.requests().len(), asked, "nobody is asked without a token");
 }
 
-/// STS's session lasts an hour from the real time, so this clock begins there.
-fn assumed(proxy: &FaultProxy) -> (AwsSettings, ManualClock) {
-    let clock = ManualClock::new(Timestamp(SystemClock::shared().now().0));
-    let mut settings = settings(proxy);
-    settings.clock = Arc::new(clock.clone());
+#[test]
+fn sessions_of_a_role_are_shared_and_renewed_before_they_end() {
+    let proxy = proxy();
+    let mut settings = settings(&proxy);
     settings.role = Some(AssumeRole::new(&moto().0.create_role("assumed", TRUST, ALLOW_ALL)));
-    (settings, clock)
+    assert_renewed(&proxy, settings, "AssumeRole");
 }
 
 #[test]
-fn sessions_are_shared_and_renewed_before_they_end() {
-    let (proxy, key) = (proxy(), key(KEY));
-    let (settings, clock) = assumed(&proxy);
-    let kms = kms(&settings, &key);
+fn sessions_for_a_token_are_shared_and_renewed_before_they_end() {
+    let proxy = proxy();
+    let mut settings = settings(&proxy);
+    let role = moto().0.create_role("renewed", WEB_IDENTITY, ALLOW_ALL);
+    let token = Token::Command(["printf", "a.b.c"].map(str::to_owned).to_vec());
+    settings.credential = Credential::web_identity(&role, token);
+    assert_renewed(&proxy, settings, "AssumeRoleWithWebIdentity");
+}
+
+/// STS's session lasts an hour from the real time, so the clock begins there.
+fn assert_renewed(proxy: &FaultProxy, mut settings: AwsSettings, operation: &str) {
+    let clock = ManualClock::new(Timestamp(SystemClock::shared().now().0));
+    settings.clock = Arc::new(clock.clone());
+    let kms = kms(&settings, &key(KEY));
     let many = |count: usize| {
         let calls = (0..count).map(|n| {
             let (kms, context) = (&kms, context(&format!("s{n}")));
@@ -126,24 +135,24 @@ fn sessions_are_shared_and_renewed_before_they_end() {
         }
     };
     many(32);
-    assert_eq!(proxy.count("AssumeRole"), 1, "one flight");
+    assert_eq!(proxy.count(operation), 1, "one flight");
     // In its last quarter it is still used while the next is fetched.
     clock.advance(Duration::from_mins(50));
-    proxy.always("AssumeRole", Fault::service_unavailable());
+    proxy.always(operation, Fault::service_unavailable());
     many(1);
-    block_on(proxy.wait_for("AssumeRole", 3));
+    block_on(proxy.wait_for(operation, 3));
     many(1);
     proxy.clear();
     // What has ended is not.
     clock.advance(Duration::from_mins(11));
-    proxy.next("AssumeRole", Fault::rewrite(four_years_more));
+    proxy.next(operation, Fault::rewrite(four_years_more));
     many(8);
-    assert_eq!(proxy.count("AssumeRole"), 4);
+    assert_eq!(proxy.count(operation), 4);
     clock.advance(Duration::from_hours(5 * 365 * 24));
-    proxy.always("AssumeRole", Fault::service_unavailable());
+    proxy.always(operation, Fault::service_unavailable());
     let error = block_on(kms.generate(&context("late"))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.is_retryable() && error.message().contains("sts:AssumeRole"), "{error}");
+    assert!(error.is_retryable() && error.message().contains(operation), "{error}");
 }
 
 /// STS's time is the real one, and this test's clock is ahead of it.

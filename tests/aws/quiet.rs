@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use strongroom_aws::{AssumeRole, AwsKms, KmsOptions};
-use strongroom_core::KeyWrapper;
+use strongroom_aws::{AssumeRole, AwsKms, AwsSecretsManager, KmsOptions, SecretsManagerOptions};
+use strongroom_core::{KeyWrapper, PutOptions, SecretName, SecretStore, Select};
 use strongroom_kit::block_on;
 use strongroom_kit::moto::ALLOW_ALL;
 use strongroom_kit::proxy::Fault;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{KEY, TRUST, connect, context, key, moto, proxy, settings};
+use crate::{KEY, TRUST, bytes, connect, context, key, moto, proxy, settings};
 
 #[derive(Clone, Default)]
 struct Said(Arc<Mutex<Vec<u8>>>);
@@ -24,6 +24,8 @@ impl Write for Said {
         Ok(())
     }
 }
+
+const VALUE: &str = "a-value-for-nobody's-eyes";
 
 /// All tests of this program log into it: it is the program's only one.
 #[test]
@@ -49,6 +51,14 @@ fn no_level_of_the_log_tells_a_credential_or_a_key() {
     let kms = AwsKms::new(&aws, &key(KEY), KmsOptions::default()).unwrap();
     let (_, wrapped) = block_on(kms.generate(&context("a"))).unwrap();
     block_on(kms.unwrap(&wrapped, &context("a"))).unwrap();
+    let mut options = SecretsManagerOptions::new("acme");
+    "quiet".clone_into(&mut options.prefix);
+    let store = AwsSecretsManager::new(&connect(&settings), options).unwrap();
+    let name = SecretName::new("acme".parse().unwrap(), "db").unwrap();
+    block_on(store.put(&name, &bytes(VALUE), &PutOptions::default())).unwrap();
+    assert!(
+        block_on(store.get(&name, &Select::Latest)).unwrap().value.expose() == VALUE.as_bytes()
+    );
     // An answer that makes no sense is not quoted either.
     let garble = |body: &mut Vec<u8>| body.truncate(body.len() - 1);
     proxy.always("Decrypt", Fault::rewrite(garble));
@@ -67,6 +77,7 @@ fn no_level_of_the_log_tells_a_credential_or_a_key() {
         ("the session's secret", between(&answers[0], "<SecretAccessKey>", "<")),
         ("the session token", between(&answers[0], "<SessionToken>", "<")),
         ("a generated DEK", between(&answers[1], "\"Plaintext\": \"", "\"")),
+        ("a value", VALUE.to_owned()),
         ("a decrypted DEK", between(&answers[2], "\"Plaintext\": \"", "\"")),
     ];
     for (what, secret) in secrets {

@@ -2,6 +2,7 @@
 //! server that answers what it should not.
 
 mod answers;
+mod faults;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Barrier};

@@ -1,4 +1,4 @@
-//! AWS, as moto serves it. In KMS, an alias for each directory, and the key behind it;
+//! AWS, as moto serves it, with signatures checked. In KMS, an alias for each directory, and the key behind it;
 //! in Secrets Manager, names that begin with one for each directory.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use strongroom_aws::{
 use strongroom_core::{Clock, KeyWrapper, Result, SecretBytes, SecretStore};
 use strongroom_kit::block_on;
 use strongroom_kit::conformance::secrets::ACCOUNT;
-use strongroom_kit::moto::Moto;
+use strongroom_kit::moto::{ALLOW_ALL, AccessKey, Moto};
 use strongroom_kit::sha256_hex;
 
 /// The keys that an alias pointed at before.
@@ -22,7 +22,7 @@ const MEANS: &str = "import boto3, sys; \
 
 pub(crate) fn kms(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
     let alias = alias(path);
-    Moto::shared(within()).alias(&alias);
+    moto().0.alias(&alias);
     let mut options = KmsOptions::default();
     options.former_keys = FORMER.lock().expect("no panic").get(&alias).cloned().unwrap_or_default();
     Ok(Arc::new(AwsKms::new(aws(), &alias, options)?))
@@ -30,7 +30,7 @@ pub(crate) fn kms(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
 
 #[allow(clippy::unnecessary_wraps, reason = "as every other backend")]
 pub(crate) fn rotate(path: &Path) -> Result<()> {
-    let (moto, alias) = (Moto::shared(within()), alias(path));
+    let (moto, alias) = (&moto().0, alias(path));
     let means = moto.boto3(MEANS, &[&alias]);
     FORMER.lock().expect("no panic").entry(alias.clone()).or_default().push(means);
     moto.repoint(&alias);
@@ -52,17 +52,20 @@ fn unique(path: &Path) -> String {
     sha256_hex(path.as_os_str().as_encoded_bytes())[..32].to_owned()
 }
 
-fn within() -> &'static Path {
-    Path::new(env!("CARGO_TARGET_TMPDIR"))
+/// One that checks signatures.
+fn moto() -> &'static (Moto, AccessKey) {
+    static MOTO: OnceLock<(Moto, AccessKey)> = OnceLock::new();
+    MOTO.get_or_init(|| Moto::with_auth(Path::new(env!("CARGO_TARGET_TMPDIR")), ALLOW_ALL))
 }
 
 fn aws() -> &'static Aws {
     static AWS: OnceLock<Aws> = OnceLock::new();
     AWS.get_or_init(|| {
         let mut settings = AwsSettings::new("eu-central-1");
-        settings.endpoint = Some(Moto::shared(within()).endpoint().to_owned());
-        let secret = SecretBytes::copy_from(b"not-a-real-secret").expect("guarded memory");
-        settings.credential = Credential::access_key("AKIDEXAMPLE", secret, None).expect("text");
+        let (moto, user) = moto();
+        settings.endpoint = Some(moto.endpoint().to_owned());
+        let secret = SecretBytes::copy_from(user.secret.as_bytes()).expect("guarded memory");
+        settings.credential = Credential::access_key(&user.id, secret, None).expect("text");
         block_on(Aws::connect(&settings)).expect("settings")
     })
 }

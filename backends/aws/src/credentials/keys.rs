@@ -47,7 +47,9 @@ impl Keys {
     /// Those that a provider of the client library gave.
     pub(super) fn of_sdk(given: &Credentials) -> Result<Self> {
         let secret = SecretBytes::copy_from(given.secret_access_key().as_bytes())?;
-        let token = given.session_token().map(|token| SecretBytes::copy_from(token.as_bytes()));
+        // Some containers' providers write an empty one for none.
+        let token = given.session_token().filter(|token| !token.is_empty());
+        let token = token.map(|token| SecretBytes::copy_from(token.as_bytes()));
         let ends = given.expiry().map(timestamp);
         let mut keys = Self::new(given.access_key_id(), secret, token.transpose()?, ends)?;
         keys.account = given.account_id().map(|account| account.as_str().to_owned());

@@ -1,6 +1,7 @@
 //! `[aws]`: the connectors to AWS, and what they become.
 
 mod check;
+mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

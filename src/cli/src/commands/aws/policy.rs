@@ -21,6 +21,7 @@ Example:
     --key arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab
   strongroom aws policy --for secrets-manager --prefix strongroom/ \\
     --region eu-central-1 --aws-account 111122223333 --read-only
+  strongroom aws policy --for kms --connector
   strongroom aws policy --for s3-read,s3-write --bucket artifacts > policy.json")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Args {
@@ -33,6 +34,10 @@ pub(super) struct Args {
         value_parser = purposes(),
     )]
     purposes: Vec<PolicyFor>,
+    /// Fill in what the configuration uses by way of this connector, or of the only one:
+    /// keys with their replicas, the prefix of secrets, and the role to assume
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    connector: Option<String>,
     /// A region that resources are in
     #[arg(long, value_name = "REGION", value_delimiter = ',')]
     region: Vec<String>,
@@ -91,7 +96,11 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let (purposes, split) = (self.purposes.clone(), self.split);
-        let policy = Policy::allowing(&purposes, &self.scope()).map_err(failure)?;
+        let scope = match self.connector.clone() {
+            Some(name) => self.scope().and(configured(context, &name, &purposes)?),
+            None => self.scope(),
+        };
+        let policy = Policy::allowing(&purposes, &scope).map_err(failure)?;
         if split {
             return show(context, &policy.split(MANAGED_POLICY_CHARACTERS).map_err(failure)?);
         }
@@ -118,6 +127,19 @@ impl Args {
             any_resource: self.any_resource,
         }
     }
+}
+
+/// What the configuration uses by way of a connector.
+fn configured(context: &Context, name: &str, purposes: &[PolicyFor]) -> Result<PolicyScope> {
+    let config = context.config()?;
+    let connector = config.aws.connector((!name.is_empty()).then_some(name))?;
+    let mut scope = config.policy_scope(connector);
+    // The role has another policy than who assumes it.
+    if !purposes.contains(&PolicyFor::Connector) {
+        scope.assume_roles.clear();
+        scope.session_tags = false;
+    }
+    Ok(scope)
 }
 
 fn purposes() -> impl TypedValueParser<Value = PolicyFor> {

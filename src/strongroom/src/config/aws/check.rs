@@ -50,7 +50,7 @@ impl Config {
         probes
     }
 
-    fn uses(&self, spec: &KekSpec<'_>, connector: &AwsConnector) -> bool {
+    pub(super) fn uses(&self, spec: &KekSpec<'_>, connector: &AwsConnector) -> bool {
         spec.kind == KekType::AwsKms
             && self.aws.connector(spec.connector).is_ok_and(|of| of.name == connector.name)
     }

@@ -177,3 +177,21 @@ fn calls_go_through_the_proxy_that_is_named() {
     assert_eq!(asked.operation, "DescribeRegions");
     assert_eq!(asked.proxied.as_deref(), Some("kms.example.test"));
 }
+
+#[test]
+fn a_private_ca_is_trusted_if_it_is_named_and_no_other() {
+    let (dir, key) = (tempfile::tempdir().unwrap(), key(KEY));
+    let (ca, other) = (dir.path().join("ca.pem"), dir.path().join("other.pem"));
+    let front = moto().0.over_tls(&ca);
+    let _other_front = moto().0.over_tls(&other);
+    let mut settings = settings(&proxy());
+    settings.endpoint = Some(front.endpoint().to_owned());
+    settings.ca_file = Some(ca);
+    assert_eq!(check(&settings, &key), Ok(()));
+    for wrong in [Some(other), None] {
+        settings.ca_file = wrong;
+        let error = block_on(kms(&settings, &key).check()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.message().contains("certificate"), "{error}");
+    }
+}

@@ -50,6 +50,13 @@ pub struct Moto {
     server: Server,
 }
 
+/// Serves over TLS what a server serves without, until it is dropped.
+#[derive(Debug)]
+pub struct TlsFront {
+    endpoint: String,
+    _server: Server,
+}
+
 /// The process.
 #[derive(Debug)]
 struct Server {
@@ -105,6 +112,20 @@ impl Moto {
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// This server over TLS: its certificate is by a CA of its own, written to `ca`.
+    ///
+    /// # Panics
+    /// If it does not serve: it says why.
+    #[must_use]
+    pub fn over_tls(&self, ca: &Path) -> TlsFront {
+        let (_, port) = self.endpoint.rsplit_once(':').expect("a port");
+        let script = include_str!("moto/tls.py");
+        let script = format!("UPSTREAM, CA = {port}, {:?}\n{script}", ca.display().to_string());
+        let (server, port) = Server::launch(&self.python, &script)
+            .unwrap_or_else(|why| panic!("the TLS front does not serve: {why}"));
+        TlsFront { endpoint: format!("https://127.0.0.1:{port}"), _server: server }
     }
 
     /// Who may do everything.
@@ -184,6 +205,14 @@ impl Moto {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {errors}\nmoto:\n{}", output.status, self.log());
         String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+impl TlsFront {
+    /// Where it serves.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 }
 

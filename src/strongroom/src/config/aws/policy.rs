@@ -30,8 +30,8 @@ impl Config {
         scope.session_tags = !connector.session_tags.is_empty();
         // The account of what is worked on is that of the last role.
         let role = connector.assume_role_arn.as_ref().or(connector.role_arn.as_ref());
-        let arns = scope.kms_keys.iter().chain(role);
-        scope.aws_account = arns.filter_map(|arn| part(arn, 4)).next().map(str::to_owned);
+        let mut arns = scope.kms_keys.iter().chain(role);
+        scope.aws_account = arns.find_map(|arn| part(arn, 4)).map(str::to_owned);
         scope
     }
 

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod kek;
 mod parse;
 mod sidecar;
 mod template;
@@ -21,6 +22,8 @@ use strongroom_core::{Result, Scope, Suite};
 
 #[cfg(feature = "aws")]
 pub use self::aws::{AwsConnector, AwsSection, CredentialType};
+pub(crate) use self::kek::KekSpec;
+pub use self::kek::{KekSection, KekType, MoreKek, ProtectionType};
 pub use self::sidecar::{AllowRule, SidecarSection, Verb};
 pub use self::template::NewConfig;
 pub use self::value::{SecretRef, parse_duration};
@@ -151,116 +154,6 @@ pub enum StoreType {
     /// AWS Secrets Manager.
     #[cfg(feature = "aws")]
     AwsSecretsManager,
-}
-
-/// `[kek]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct KekSection {
-    /// Which key wrapper.
-    #[serde(rename = "type")]
-    pub kind: KekType,
-    /// The key file of a local KEK.
-    pub key_file: PathBuf,
-    /// How the key file is protected.
-    pub protection: ProtectionType,
-    /// Where the passphrase is, for `protection = "passphrase"`. Without it
-    /// the caller is asked.
-    pub passphrase: Option<SecretRef>,
-    /// The name of the systemd credential, for `protection = "credential"`.
-    pub credential: Option<String>,
-    /// How old a version of a local KEK may become before a write makes the next.
-    #[serde(deserialize_with = "value::optional_duration::deserialize")]
-    pub rotate_after: Option<Duration>,
-    /// Whether DEKs are wrapped under a branch key of their scope, and only that
-    /// under the KEK.
-    pub branch_keys: bool,
-    /// The connector that reaches a KEK of a cloud.
-    pub connector: Option<String>,
-    /// The key in a cloud's KMS.
-    pub key: Option<String>,
-    /// The regions of its replicas.
-    pub replicas: Vec<String>,
-    /// The ARNs of the keys that it was before.
-    pub former_keys: Vec<String>,
-    /// How long a DEK is used that a KMS unwrapped; zero for once.
-    #[serde(with = "value::duration")]
-    pub dek_ttl: Duration,
-    /// How often.
-    pub dek_uses: u64,
-    /// How many KEKs have to wrap a DEK, where there are several.
-    pub quorum: Option<usize>,
-    /// Further KEKs that every DEK is wrapped under.
-    pub more: Vec<MoreKek>,
-}
-
-/// `[[kek.more]]`: a KEK besides the preferred one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct MoreKek {
-    /// Which key wrapper.
-    #[serde(rename = "type")]
-    pub kind: KekType,
-    /// The key file.
-    pub key_file: PathBuf,
-    /// How the key file is protected.
-    pub protection: ProtectionType,
-    /// Where the passphrase is.
-    pub passphrase: Option<SecretRef>,
-    /// The name of the systemd credential.
-    pub credential: Option<String>,
-    /// The connector that reaches a KEK of a cloud.
-    pub connector: Option<String>,
-    /// The key in a cloud's KMS.
-    pub key: Option<String>,
-    /// The regions of its replicas.
-    pub replicas: Vec<String>,
-    /// The ARNs of the keys that it was before.
-    pub former_keys: Vec<String>,
-}
-
-/// The kinds of key wrappers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum KekType {
-    /// A random key in a key file.
-    #[default]
-    Local,
-    /// A key of AWS KMS.
-    #[cfg(feature = "aws")]
-    AwsKms,
-}
-
-/// One of the KEKs, wherever the configuration has it.
-pub(crate) struct KekSpec<'a> {
-    /// Where it stands, for a message.
-    pub(crate) place: String,
-    pub(crate) kind: KekType,
-    pub(crate) key_file: &'a Path,
-    pub(crate) protection: ProtectionType,
-    pub(crate) passphrase: Option<&'a SecretRef>,
-    pub(crate) credential: Option<&'a str>,
-    pub(crate) connector: Option<&'a str>,
-    pub(crate) key: Option<&'a str>,
-    pub(crate) replicas: &'a [String],
-    pub(crate) former_keys: &'a [String],
-}
-
-/// How a key file is protected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum ProtectionType {
-    /// By its permissions alone.
-    #[default]
-    None,
-    /// By a passphrase.
-    Passphrase,
-    /// By a systemd credential.
-    Credential,
 }
 
 /// `[cache]`
@@ -398,29 +291,6 @@ impl Config {
         self.base().join(&self.sidecar.socket)
     }
 
-    /// Whether records are under a key file, and not under a KMS alone.
-    #[must_use]
-    pub fn has_key_file(&self) -> bool {
-        self.store.kind.is_embedded() && self.kek.kind == KekType::Local
-    }
-
-    /// Whether `create` and `open` need a passphrase that the file does not
-    /// say where to find.
-    #[must_use]
-    pub fn asks_for_passphrase(&self) -> bool {
-        let KekSection { kind, protection, passphrase, .. } = &self.kek;
-        let asks = *protection == ProtectionType::Passphrase && passphrase.is_none();
-        asks && *kind == KekType::Local && self.store.kind.is_embedded()
-    }
-
-    /// Whether the KEKs are those of `other`, reached in the same way.
-    pub(crate) fn has_keks_of(&self, other: &Self) -> bool {
-        let are_same = self.kek == other.kek && self.key_path() == other.key_path();
-        #[cfg(feature = "aws")]
-        let are_same = are_same && self.aws == other.aws;
-        are_same
-    }
-
     /// Whether the store is in a cloud, where `other` has it too, in the same way.
     pub(crate) fn has_cloud_of(&self, other: &Self) -> bool {
         let store = |config: &Self| StoreSection { references: Vec::new(), ..config.store.clone() };
@@ -430,36 +300,6 @@ impl Config {
         #[cfg(feature = "aws")]
         let is_same = is_same && self.aws == other.aws;
         is_same
-    }
-
-    /// The KEKs, the preferred one first.
-    pub(crate) fn keks(&self) -> Vec<KekSpec<'_>> {
-        let kek = &self.kek;
-        let first = KekSpec {
-            place: "[kek]".to_owned(),
-            kind: kek.kind,
-            key_file: &kek.key_file,
-            protection: kek.protection,
-            passphrase: kek.passphrase.as_ref(),
-            credential: kek.credential.as_deref(),
-            connector: kek.connector.as_deref(),
-            key: kek.key.as_deref(),
-            replicas: &kek.replicas,
-            former_keys: &kek.former_keys,
-        };
-        let more = kek.more.iter().enumerate().map(|(index, more)| KekSpec {
-            place: format!("[[kek.more]] {}:", index + 1),
-            kind: more.kind,
-            key_file: &more.key_file,
-            protection: more.protection,
-            passphrase: more.passphrase.as_ref(),
-            credential: more.credential.as_deref(),
-            connector: more.connector.as_deref(),
-            key: more.key.as_deref(),
-            replicas: &more.replicas,
-            former_keys: &more.former_keys,
-        });
-        std::iter::once(first).chain(more).collect()
     }
 
     /// Sets the limits of guarded memory for the whole process, before its
@@ -516,18 +356,6 @@ impl StoreType {
     }
 }
 
-impl ProtectionType {
-    /// The name in a configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Passphrase => "passphrase",
-            Self::Credential => "credential",
-        }
-    }
-}
-
 impl Default for ScopeSection {
     fn default() -> Self {
         Self { account: "default".into(), org: None, project: None }
@@ -551,29 +379,6 @@ impl Default for StoreSection {
             max_file_bytes: options.max_file_bytes,
             moving_to: None,
             references: Vec::new(),
-        }
-    }
-}
-
-impl Default for KekSection {
-    fn default() -> Self {
-        let key_cache = strongroom_core::wrapper::KeyCacheOptions::default();
-        Self {
-            kind: KekType::Local,
-            key_file: Home::KEY_FILE.into(),
-            protection: ProtectionType::None,
-            passphrase: None,
-            credential: None,
-            rotate_after: None,
-            branch_keys: false,
-            connector: None,
-            key: None,
-            replicas: Vec::new(),
-            former_keys: Vec::new(),
-            dek_ttl: key_cache.ttl,
-            dek_uses: key_cache.max_uses,
-            quorum: None,
-            more: Vec::new(),
         }
     }
 }

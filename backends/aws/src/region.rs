@@ -2,56 +2,40 @@
 
 use strongroom_core::{Error, Result};
 
+use crate::policy::Partition;
+use crate::policy::names::Arn;
+
 /// Refuses what is no name of a region.
 pub(crate) fn check(region: &str) -> Result<()> {
-    let mut parts = region.split('-');
-    let is_word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let words = parts.by_ref().take_while(|part| is_word(part)).count();
-    // `take_while` has taken the number, if there was one.
-    let ends = region.rsplit('-').next().is_some_and(is_number);
-    if words >= 2 && ends && parts.next().is_none() {
-        return Ok(());
-    }
-    Err(Error::configuration(format!(
-        "{} is no region: one is eu-central-1",
-        region.escape_debug()
-    )))
+    Partition::of_region(region).map(drop).map_err(|_| {
+        let shown = region.escape_debug();
+        Error::configuration(format!("{shown} is no region: one is eu-central-1"))
+    })
 }
 
 /// The partition that a region belongs to.
 pub(crate) fn partition(region: &str) -> &'static str {
-    match region.split('-').next() {
-        Some("cn") => "aws-cn",
-        Some("us") if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
+    Partition::of_region(region).unwrap_or_default().as_str()
 }
 
 /// The ARN of a KMS key: `arn:PARTITION:kms:REGION:ACCOUNT:key/ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyArn<'a> {
-    pub(crate) partition: &'a str,
+    pub(crate) partition: &'static str,
     pub(crate) region: &'a str,
-    pub(crate) account: &'a str,
+    account: &'a str,
     /// `key/ID` or `alias/NAME`.
     pub(crate) resource: &'a str,
 }
 
 impl<'a> KeyArn<'a> {
     pub(crate) fn parse(arn: &'a str) -> Option<Self> {
-        let mut parts = arn.split(':');
-        let [head, partition, service, region, account, resource] =
-            std::array::from_fn(|_| parts.next().unwrap_or_default());
-        let is_arn = head == "arn"
-            && service == "kms"
-            && !partition.is_empty()
-            && check(region).is_ok()
-            && account.len() == 12
-            && account.bytes().all(|byte| byte.is_ascii_digit())
+        let Arn { partition, service, region, account, resource } = Arn::parse(arn)?;
+        let is_key = service == "kms"
+            && Partition::of_region(region) == Ok(partition)
             && (resource.starts_with("key/") || resource.starts_with("alias/"))
-            && parts.next().is_none();
-        is_arn.then_some(Self { partition, region, account, resource })
+            && !resource.contains(':');
+        is_key.then_some(Self { partition: partition.as_str(), region, account, resource })
     }
 
     /// Whether there may be the same key in other regions (KMS Developer Guide,

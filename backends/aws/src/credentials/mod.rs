@@ -16,6 +16,8 @@ use std::time::Duration;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use strongroom_core::{Error, Result, SecretBytes};
 
+use crate::policy;
+
 pub(crate) use self::keys::Keys;
 pub(crate) use self::renewing::{Renewing, Source};
 pub(crate) use self::sts::{Host, RoleSession, WebIdentitySession};
@@ -182,21 +184,13 @@ impl AssumeRole {
 }
 
 fn check_role(arn: &str, partition: &str) -> Result<()> {
-    let mut parts = arn.splitn(6, ':');
-    let [head, of, service, region, account, what] =
-        std::array::from_fn(|_| parts.next().unwrap_or_default());
-    let is_role = head == "arn"
-        && service == "iam"
-        && region.is_empty()
-        && account.len() == 12
-        && account.bytes().all(|byte| byte.is_ascii_digit())
-        && what.strip_prefix("role/").is_some_and(|name| !name.is_empty());
-    if !is_role {
-        return Err(Error::configuration(format!(
-            "{} is no role: its ARN is arn:{partition}:iam::ACCOUNT:role/NAME",
-            arn.escape_debug()
-        )));
-    }
+    let of = policy::names::role_arn(arn).map_err(|_| {
+        let shown = arn.escape_debug();
+        Error::configuration(format!(
+            "{shown} is no role: its ARN is arn:{partition}:iam::ACCOUNT:role/NAME"
+        ))
+    })?;
+    let of = of.as_str();
     if of != partition {
         return Err(Error::configuration(format!(
             "the role {arn} is of the partition {of}, and the region of {partition}: standard \

@@ -8,7 +8,7 @@
 mod deploy;
 mod document;
 mod error;
-mod names;
+pub(crate) mod names;
 mod own;
 mod scope;
 mod serverless;

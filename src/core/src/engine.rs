@@ -2,7 +2,6 @@
 //! scope, lets nobody see a child's secrets, and writes the audit log before an
 //! answer leaves.
 
-pub(crate) mod batch;
 mod files;
 mod metadata;
 mod render;

@@ -5,6 +5,7 @@
 //! futures run on whichever executor polls them.
 
 pub mod audit;
+mod batch;
 pub mod cache;
 pub mod clock;
 pub mod context;

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use serde::Serialize;
 use strongroom_guard::SecretBytes;
 
+use crate::batch::get_each;
 use crate::context::CallerContext;
-use crate::engine::batch::get_each;
 use crate::error::{Error, Result};
 use crate::file::{FileReader, FileSource, read_whole};
 use crate::metadata::{Metadata, MetadataChange};

@@ -9,8 +9,8 @@ use futures_util::stream::{self, StreamExt};
 use strongroom_guard::SecretBytes;
 
 use super::{Reference, is_store_name};
+use crate::batch::MAX_CONCURRENT_READS;
 use crate::context::CallerContext;
-use crate::engine::batch::MAX_CONCURRENT_READS;
 use crate::error::{Error, Result};
 use crate::file::{FileReader, FileSource, read_whole};
 use crate::kinds;

@@ -19,6 +19,7 @@ use strongroom_kit::{
 };
 use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 
+#[cfg(feature = "aws")]
 mod aws;
 
 mod records {
@@ -34,6 +35,7 @@ mod wrapper {
     conformance_wrapper!(cached => WrapperBackend::new(cached_keys).with_rotation(rotate_local_kek));
     conformance_wrapper!(branch => WrapperBackend::new(branch_keys).with_rotation(rotate_local_kek));
     conformance_wrapper!(keyring => WrapperBackend::new(keyring).with_rotation(rotate_local_kek));
+    #[cfg(feature = "aws")]
     conformance_wrapper!(aws_kms => WrapperBackend::new(aws::kms).with_rotation(aws::rotate));
 }
 
@@ -46,6 +48,7 @@ mod secrets {
     conformance_secrets!(migrating => SecretsBackend::volatile(migrating));
     conformance_secrets!(referencing => SecretsBackend::volatile(referencing));
     conformance_secrets!(cached => SecretsBackend::volatile(cached));
+    #[cfg(feature = "aws")]
     conformance_secrets!(aws_secrets_manager => SecretsBackend::volatile(aws::secrets_manager).on_its_own_clock());
 }
 

@@ -118,7 +118,7 @@ impl Config {
     }
 
     /// The store of a cloud. Nobody is asked yet.
-    #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "there is none"))]
+    #[allow(clippy::unused_async, reason = "without a backend there is none")]
     pub(crate) async fn open_of_cloud(&self) -> Result<Arc<dyn SecretStore>> {
         match self.store.kind {
             StoreType::Sled | StoreType::Redb => Err(Error::internal("the store is embedded")),

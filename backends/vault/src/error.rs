@@ -1,0 +1,91 @@
+//! What a failed request to Vault means.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Deserialize;
+use strongroom_core::{Error, ErrorKind};
+
+use crate::message::{Answer, Request};
+
+/// How much of a server's words is repeated, in characters.
+const MAX_WORDS: usize = 400;
+
+/// The error of a request that was not answered. An address is no secret, a URL with
+/// its query may be one: it is left out.
+pub(crate) fn unanswered(request: &Request, address: &str, error: &reqwest::Error) -> Error {
+    let what = if error.is_timeout() && !error.is_connect() {
+        format!("Vault at {address} did not answer {request} in time")
+    } else if error.is_connect() {
+        format!("Vault at {address} cannot be reached{}", causes(error))
+    } else {
+        format!("the connection to Vault at {address} broke during {request}{}", causes(error))
+    };
+    Error::unavailable(what)
+}
+
+/// The error of a request that Vault refused.
+pub(crate) fn refused(request: &Request, answer: &Answer, after: Option<Duration>) -> Error {
+    let said = words(answer);
+    let told = format!("{request}: {said}");
+    match kind_of(answer.status, &said) {
+        kind @ ErrorKind::Throttled => {
+            let error = Error::new(kind, told).retryable(true);
+            match after {
+                Some(wait) => error.after(wait),
+                None => error,
+            }
+        }
+        ErrorKind::Unavailable => Error::unavailable(told),
+        ErrorKind::AccessDenied => Error::access_denied(format!(
+            "{told}; a policy has to say: path \"{}\" {{ capabilities = [\"{}\"] }}",
+            request.path, request.capability
+        )),
+        kind => Error::new(kind, told),
+    }
+}
+
+/// API documentation, "HTTP status codes". 412 and 472 to 474 are of servers that are
+/// behind, or whose place another one has to take.
+fn kind_of(status: u16, said: &str) -> ErrorKind {
+    match status {
+        401 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::AccessDenied,
+        404 => ErrorKind::NotFound,
+        405 => ErrorKind::Unsupported,
+        413 => ErrorKind::LimitExceeded,
+        429 => ErrorKind::Throttled,
+        412 | 472..=474 | 500.. => ErrorKind::Unavailable,
+        400 if said.contains("check-and-set parameter") => ErrorKind::Conflict,
+        400 if said.contains("unsupported path") || said.contains("unsupported operation") => {
+            ErrorKind::Unsupported
+        }
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// What the server says is wrong, in one line.
+pub(crate) fn words(answer: &Answer) -> String {
+    #[derive(Deserialize)]
+    struct Errors {
+        #[serde(default)]
+        errors: Vec<String>,
+    }
+    let errors = serde_json::from_slice(answer.body.expose());
+    let errors = errors.unwrap_or(Errors { errors: Vec::new() }).errors.join("; ");
+    let said = errors.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said: String = said.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
+    if said.is_empty() { format!("status {}", answer.status) } else { said }
+}
+
+/// What lies behind an error, in one line.
+fn causes(error: &(impl StdError + 'static)) -> String {
+    let mut told = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let _ = write!(told, ": {cause}");
+        next = cause.source();
+    }
+    told
+}

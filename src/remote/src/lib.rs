@@ -1,0 +1,11 @@
+//! What backends across a network share.
+//!
+//! Their client libraries need tokio, and the engine's futures run on any executor:
+//! [`Runtime`] is a small runtime that a backend has for itself. [`Renewing`] holds
+//! what a backend is let in with, and takes it anew before it ends.
+
+mod renewing;
+mod runtime;
+
+pub use self::renewing::{Lasting, Renewing, Source};
+pub use self::runtime::{Running, Runtime};

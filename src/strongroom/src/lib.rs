@@ -63,6 +63,7 @@
 //! - `aws-lc-rs`: seals and opens with AWS-LC; the same records.
 
 pub mod config;
+mod external;
 mod home;
 #[cfg(feature = "local")]
 mod keks;
@@ -74,6 +75,7 @@ mod moving;
 mod open;
 #[cfg(feature = "local")]
 mod opened;
+mod paths;
 #[cfg(feature = "local")]
 mod references;
 

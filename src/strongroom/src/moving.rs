@@ -8,8 +8,8 @@ use strongroom_core::migrate::Recorder;
 use strongroom_core::{Error, Migrating, Result};
 
 use crate::config::Config;
-use crate::open::real;
 use crate::opened::Opened;
+use crate::paths::real;
 
 /// A source and a target that are served as one.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ impl Config {
     /// `path`.
     ///
     /// # Errors
-    /// `Configuration` if they move somewhere else.
+    /// `Configuration` if they move somewhere else, or to where a connector's secret is.
     pub fn with_moving_to(mut self, path: PathBuf) -> Result<Self> {
         match self.moving_to() {
             Some(other) if real(&other)? != real(&path)? => {
@@ -35,7 +35,7 @@ impl Config {
             }
             _ => self.store.moving_to = Some(path),
         }
-        Ok(self)
+        self.without_circles()
     }
 
     /// The configuration of the store that secrets are moving to, if they are.

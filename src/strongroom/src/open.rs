@@ -1,7 +1,5 @@
 //! From a configuration to an engine on the embedded backend.
 
-use std::io;
-use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +16,7 @@ use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 use crate::config::{Config, KekType, StoreType};
 use crate::moving::Moving;
 use crate::opened::Opened;
+use crate::paths::real;
 
 /// How long to wait before looking again whether a store is free, at first and
 /// at most. Opening and closing a small store takes some 10 ms.
@@ -300,43 +299,10 @@ impl Config {
     }
 }
 
-/// The path without links and `..`, as far as it exists; `..` in the rest is
-/// taken by its letters.
-pub(crate) fn real(path: &Path) -> Result<PathBuf> {
-    let unusable = |e: io::Error| {
-        Error::configuration(format!("{} is not a usable path: {e}", path.display())).with_source(e)
-    };
-    let absolute = std::path::absolute(path).map_err(unusable)?;
-    let mut rest = Vec::new();
-    let mut existing = absolute.as_path();
-    loop {
-        match existing.canonicalize() {
-            Ok(mut found) => {
-                for part in rest.iter().rev() {
-                    match part {
-                        Component::ParentDir => drop(found.pop()),
-                        part => found.push(part),
-                    }
-                }
-                return Ok(found);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let (Some(parent), Some(last)) =
-                    (existing.parent(), existing.components().next_back())
-                else {
-                    return Err(unusable(error));
-                };
-                rest.push(last);
-                existing = parent;
-            }
-            Err(error) => return Err(unusable(error)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use futures_executor::block_on;
     use strongroom_core::{PutOptions, Select};

@@ -7,7 +7,8 @@ use strongroom_core::audit::AuditLog;
 use strongroom_core::{EnvelopeStore, Error, KeyWrapper, Result, SecretStore};
 
 use crate::config::Config;
-use crate::open::{OpenOptions, real};
+use crate::open::OpenOptions;
+use crate::paths::real;
 
 /// A store, and what it was opened by.
 #[derive(Clone)]

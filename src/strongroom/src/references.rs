@@ -10,32 +10,22 @@ use strongroom_core::{
     Error, ExternalStore, ExternalValue, ReferencingStore, Result, SecretStore, Select,
 };
 
-use crate::config::{Config, ReferenceType};
-use crate::open::{OpenOptions, real};
+use crate::config::Config;
+use crate::open::OpenOptions;
+use crate::paths::real;
 
 /// How long another process may have the other store open.
 const WAIT: Duration = Duration::from_secs(5);
 
 impl Config {
     /// `store`, whose references lead to the stores that this configuration names.
-    #[allow(clippy::unused_async, reason = "without a backend nobody is asked")]
     pub(crate) async fn referencing(
         &self,
         store: Arc<dyn SecretStore>,
     ) -> Result<Arc<dyn SecretStore>> {
-        let mut external = BTreeMap::<String, Arc<dyn ExternalStore>>::new();
+        let mut external = BTreeMap::new();
         for entry in &self.store.references {
-            let other: Arc<dyn ExternalStore> = match entry.kind {
-                ReferenceType::Strongroom => {
-                    Arc::new(OtherStrongroom::new(self, &self.base().join(&entry.config)))
-                }
-                #[cfg(feature = "aws")]
-                ReferenceType::AwsSecretsManager => {
-                    let (connector, below) = (entry.connector.as_deref(), entry.below.as_deref());
-                    self.open_aws_external(connector, below).await?
-                }
-            };
-            external.insert(entry.name.clone(), other);
+            external.insert(entry.name.clone(), self.external_at_start(entry).await?);
         }
         Ok(Arc::new(ReferencingStore::new(store, external)?))
     }
@@ -46,7 +36,7 @@ impl Config {
 /// name of a secret, as it is written in the scope of that configuration, which
 /// thereby says what can be referred to. Each read is recorded in its audit log.
 #[derive(Debug)]
-struct OtherStrongroom {
+pub(crate) struct OtherStrongroom {
     file: PathBuf,
     description: String,
     /// The records of who refers to it.
@@ -54,9 +44,11 @@ struct OtherStrongroom {
 }
 
 impl OtherStrongroom {
-    fn new(own: &Config, file: &Path) -> Self {
+    /// That of the configuration at `file`, as `own` names it.
+    pub(crate) fn new(own: &Config, file: &Path) -> Self {
+        let file = own.base().join(file);
         let description = format!("strongroom by {}", file.display());
-        Self { file: file.to_owned(), description, own_records: own.store_path() }
+        Self { file, description, own_records: own.store_path() }
     }
 
     async fn read_secret(&self, name: &str) -> Result<ExternalValue> {

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use strongroom_core::{Error, Result, SecretBytes};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
+use tokio::runtime::Handle;
 
 use super::shown;
 
@@ -35,7 +36,7 @@ pub enum Token {
 /// Gives tokens of an OIDC issuer.
 #[async_trait]
 pub trait TokenSource: Send + Sync + fmt::Debug {
-    /// A token that is valid now.
+    /// A token that is valid now. It may block: it has a thread for itself.
     async fn token(&self) -> Result<SecretBytes>;
 }
 
@@ -54,7 +55,9 @@ impl Token {
         let (token, of) = match self {
             Self::File(path) => (read_file(path.clone()).await?, shown(path)),
             Self::Command(words) => (run(words).await?, words[0].clone()),
-            Self::Source(source) => (source.token().await?, "the token's source".to_owned()),
+            Self::Source(source) => {
+                (ask(Arc::clone(source)).await?, "the token's source".to_owned())
+            }
         };
         let text = token.expose().trim_ascii();
         if text.is_empty() || text.len() > MAX_TOKEN_BYTES || !text.iter().all(u8::is_ascii_graphic)
@@ -86,6 +89,12 @@ async fn read_file(path: PathBuf) -> Result<SecretBytes> {
     };
     let read = tokio::task::spawn_blocking(read).await;
     read.unwrap_or_else(|_| Err(Error::internal("reading the token file panicked")))
+}
+
+async fn ask(source: Arc<dyn TokenSource>) -> Result<SecretBytes> {
+    let runtime = Handle::current();
+    let asked = tokio::task::spawn_blocking(move || runtime.block_on(source.token())).await;
+    asked.unwrap_or_else(|_| Err(Error::internal("taking a token panicked")))
 }
 
 async fn run(words: &[String]) -> Result<SecretBytes> {

@@ -46,6 +46,23 @@ pub struct ExternalValue {
     pub kind: Kind,
 }
 
+impl Reference {
+    /// What it leads to in `store`, the one that it names: the whole of what stands
+    /// at its path, or the part that its keys lead to.
+    ///
+    /// # Errors
+    /// Those of `store`, which then name the reference; `NotFound` if there is no such
+    /// part; `Unsupported` if another reference stands there, which is not followed.
+    pub async fn read_in(&self, store: &dyn ExternalStore) -> Result<ExternalValue> {
+        let found = store.read(self.path()).await.map_err(|error| at(self, error))?;
+        if found.kind == Kind::Reference {
+            let what = "there stands another reference, which is not followed";
+            return Err(at(self, Error::unsupported(what)));
+        }
+        part(found, self.keys()).map_err(|error| at(self, error))
+    }
+}
+
 /// A secret store whose references are followed: `get` of one reads the external
 /// store and gives what stands there, of its kind, with version and age of the
 /// reference. A version belongs to the store that gave it, and whoever compares
@@ -87,12 +104,7 @@ impl ReferencingStore {
                 "there is no external store {name}: the configuration has {known}"
             ))
         })?;
-        let found = store.read(reference.path()).await.map_err(|error| at(reference, error))?;
-        if found.kind == Kind::Reference {
-            let what = "there stands another reference, which is not followed";
-            return Err(at(reference, Error::unsupported(what)));
-        }
-        part(found, reference.keys()).map_err(|error| at(reference, error))
+        reference.read_in(&**store).await
     }
 
     /// The reference in the value of one.

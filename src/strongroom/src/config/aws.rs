@@ -1,22 +1,19 @@
 //! `[aws]`: the connectors to AWS, and what they become.
 
 mod check;
+mod connect;
 mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use strongroom_aws::{
-    AssumeRole, Aws, AwsExternalSecrets, AwsSecretsManager, AwsSettings, Backoff, Credential,
-    SecretsManagerOptions, Token, WebIdentity,
-};
-use strongroom_core::{Error, ExternalStore, Result, SecretStore};
+use strongroom_aws::{AwsSettings, Backoff};
+use strongroom_core::{Error, Result};
 
-use super::Config;
-use super::value::{self, SecretRef};
+use super::connector::ConnectorSpec;
+use super::{ConnectorSecret, value};
 
 /// `[aws]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -43,11 +40,13 @@ pub struct AwsConnector {
     /// The id of an access key.
     pub access_key_id: Option<String>,
     /// Where the secret of the access key is.
-    pub secret_access_key: Option<SecretRef>,
+    pub secret_access_key: Option<ConnectorSecret>,
     /// Where the session token is, for an access key that is temporary.
-    pub session_token: Option<SecretRef>,
+    pub session_token: Option<ConnectorSecret>,
     /// The role of a web identity.
     pub role_arn: Option<String>,
+    /// Where the token of a web identity is, which is read for each session.
+    pub token: Option<ConnectorSecret>,
     /// The file with the token of a web identity.
     pub token_file: Option<PathBuf>,
     /// The program that prints the token, and its arguments.
@@ -72,7 +71,7 @@ pub struct AwsConnector {
     /// The certificates that servers are trusted by instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Where the URL of a proxy is, which may hold a password.
-    pub proxy: Option<SecretRef>,
+    pub proxy: Option<ConnectorSecret>,
     /// How long a connection may take to come about.
     #[serde(with = "value::duration")]
     pub connect_timeout: Duration,
@@ -112,6 +111,7 @@ impl Default for AwsConnector {
             secret_access_key: None,
             session_token: None,
             role_arn: None,
+            token: None,
             token_file: None,
             token_command: Vec::new(),
             assume_role_arn: None,
@@ -175,61 +175,19 @@ impl AwsSection {
     }
 }
 
-impl Config {
-    /// Prepares the connections of a connector. Nobody is asked yet.
-    ///
-    /// # Errors
-    /// `Configuration`, with the connector's name.
-    pub async fn connect_aws(&self, connector: &AwsConnector) -> Result<Aws> {
-        let place = |error: Error| {
-            let message = format!("connector {}: {}", connector.name, error.message());
-            Error::new(error.kind(), message).with_source(error)
-        };
-        let settings = connector.settings(self.base()).map_err(place)?;
-        Aws::connect(&settings).await.map_err(place)
-    }
-}
-
-impl Config {
-    pub(crate) async fn open_aws_secrets_manager(&self) -> Result<Arc<dyn SecretStore>> {
-        let connector = self.aws.connector(self.store.connector.as_deref())?;
-        let aws = self.connect_aws(connector).await?;
-        Ok(Arc::new(self.secrets_manager(&aws)?))
-    }
-
-    fn secrets_manager(&self, aws: &Aws) -> Result<AwsSecretsManager> {
-        let store = &self.store;
-        let mut options = SecretsManagerOptions::new(&self.scope.account);
-        options.prefix.clone_from(&store.prefix);
-        options.kms_key_id.clone_from(&store.kms_key);
-        options.force_delete_without_recovery = store.force_delete;
-        if !store.force_delete {
-            let days = store.recovery_window.as_secs() / (24 * 60 * 60);
-            options.recovery_window_days = Some(u8::try_from(days).unwrap_or(u8::MAX));
-        }
-        AwsSecretsManager::new(aws, options)
-    }
-
-    /// Secrets of AWS that references may lead to, and never those of our own store,
-    /// which a scope hides.
-    pub(crate) async fn open_aws_external(
-        &self,
-        connector: Option<&str>,
-        below: Option<&str>,
-    ) -> Result<Arc<dyn ExternalStore>> {
-        let aws = self.connect_aws(self.aws.connector(connector)?).await?;
-        let mut external = AwsExternalSecrets::new(&aws);
-        if let Some(below) = below {
-            external = external.only_below(below);
-        }
-        if self.store.kind == super::StoreType::AwsSecretsManager {
-            external = external.never_below(&format!("{}/", self.store.prefix));
-        }
-        Ok(Arc::new(external))
-    }
-}
-
 impl AwsConnector {
+    /// What it has to be told before it connects.
+    pub(super) fn spec(&self) -> ConnectorSpec<'_> {
+        let parts = [
+            ("secret_access_key", &self.secret_access_key),
+            ("session_token", &self.session_token),
+            ("token", &self.token),
+            ("proxy", &self.proxy),
+        ];
+        let secrets = parts.into_iter().filter_map(|(key, secret)| Some((key, secret.as_ref()?)));
+        ConnectorSpec { list: "aws.connectors", name: &self.name, secrets: secrets.collect() }
+    }
+
     fn check(&self) -> Result<()> {
         use CredentialType::{AccessKey, Host, Irsa, Oidc};
         let is_name = !self.name.is_empty()
@@ -246,13 +204,16 @@ impl AwsConnector {
             ("secret_access_key", self.secret_access_key.is_some(), &[AccessKey]),
             ("session_token", self.session_token.is_some(), &[AccessKey]),
             ("role_arn", self.role_arn.is_some(), &[Irsa, Oidc]),
+            ("token", self.token.is_some(), &[Oidc]),
             ("token_file", self.token_file.is_some(), &[Irsa, Oidc]),
             ("token_command", !self.token_command.is_empty(), &[Oidc]),
         ];
         if let Some((key, ..)) = keys.iter().find(|(_, set, of)| *set && !of.contains(&kind)) {
             return refuse(&format!("{key} has no use with credential = \"{}\"", kind.as_str()));
         }
-        let has_token = self.token_file.is_some() || !self.token_command.is_empty();
+        let has_command = !self.token_command.is_empty();
+        let tokens = [self.token.is_some(), self.token_file.is_some(), has_command];
+        let tokens = tokens.into_iter().filter(|is_set| *is_set).count();
         match kind {
             AccessKey if self.access_key_id.is_none() || self.secret_access_key.is_none() => {
                 return refuse("an access key needs access_key_id and secret_access_key");
@@ -262,13 +223,13 @@ impl AwsConnector {
                     "credential = \"irsa\" takes role_arn and token_file, both or none of them",
                 );
             }
-            Oidc if self.role_arn.is_none() || !has_token => {
+            Oidc if self.role_arn.is_none() || tokens == 0 => {
                 return refuse(
-                    "credential = \"oidc\" needs role_arn and token_file or token_command",
+                    "credential = \"oidc\" needs role_arn and token, token_file or token_command",
                 );
             }
-            Oidc if self.token_file.is_some() && !self.token_command.is_empty() => {
-                return refuse("a token comes from token_file or token_command, not from both");
+            Oidc if tokens > 1 => {
+                return refuse("of token, token_file and token_command there is to be one");
             }
             _ => {}
         }
@@ -292,71 +253,6 @@ impl AwsConnector {
             return refuse(&format!("{key} has no use without a role"));
         }
         Ok(())
-    }
-
-    /// What it becomes. Relative paths begin at `base`, and secrets are read from where
-    /// they are.
-    ///
-    /// # Errors
-    /// `Configuration` if a secret cannot be read.
-    pub fn settings(&self, base: &Path) -> Result<AwsSettings> {
-        let read = |reference: &SecretRef| reference.read(base);
-        let mut settings = AwsSettings::new(&self.region);
-        settings.endpoint.clone_from(&self.endpoint);
-        settings.fips = self.fips;
-        settings.ca_file = self.ca_file.as_ref().map(|file| base.join(file));
-        settings.proxy = self.proxy.as_ref().map(read).transpose()?.map(Arc::new);
-        settings.credential = self.credential(base)?;
-        settings.role = self.assume_role_arn.as_ref().map(|arn| {
-            let mut role = AssumeRole::new(arn);
-            role.external_id.clone_from(&self.external_id);
-            role.session_name.clone_from(&self.session_name);
-            role.duration = self.session_duration;
-            role.tags = self.session_tags.clone().into_iter().collect();
-            role
-        });
-        settings.backoff = self.backoff.clone();
-        settings.connect_timeout = self.connect_timeout;
-        settings.attempt_timeout = self.attempt_timeout;
-        settings.timeout = self.timeout;
-        Ok(settings)
-    }
-
-    fn credential(&self, base: &Path) -> Result<Credential> {
-        let read = |reference: &SecretRef| reference.read(base);
-        let token = match &self.token_file {
-            Some(file) => Token::File(base.join(file)),
-            None => Token::Command(self.token_command.clone()),
-        };
-        match (self.credential, &self.role_arn) {
-            (CredentialType::Host, _) => Ok(Credential::Host),
-            (CredentialType::AccessKey, _) => {
-                let (id, secret) = (self.access_key_id.as_deref(), self.secret_access_key.as_ref());
-                let (Some(id), Some(secret)) = (id, secret) else {
-                    return Err(Error::internal("an access key was not checked"));
-                };
-                let session_token = self.session_token.as_ref().map(read).transpose()?;
-                Credential::access_key(id, read(secret)?, session_token)
-            }
-            (CredentialType::Irsa, None) => {
-                let credential = Credential::irsa()?;
-                let Credential::WebIdentity(role) = credential else { return Ok(credential) };
-                Ok(Credential::WebIdentity(self.in_sessions(role)))
-            }
-            (CredentialType::Irsa | CredentialType::Oidc, arn) => {
-                let role = WebIdentity::new(arn.as_deref().unwrap_or_default(), token);
-                Ok(Credential::WebIdentity(self.in_sessions(role)))
-            }
-        }
-    }
-
-    /// Name and duration belong to the role that is assumed last.
-    fn in_sessions(&self, mut role: WebIdentity) -> WebIdentity {
-        if self.assume_role_arn.is_none() {
-            role.session_name.clone_from(&self.session_name);
-            role.duration = self.session_duration;
-        }
-        role
     }
 }
 

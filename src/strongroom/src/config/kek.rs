@@ -136,10 +136,9 @@ impl Config {
 
     /// Whether the KEKs are those of `other`, reached in the same way.
     pub(crate) fn has_keks_of(&self, other: &Self) -> bool {
-        let are_same = self.kek == other.kek && self.key_path() == other.key_path();
-        #[cfg(feature = "aws")]
-        let are_same = are_same && self.aws == other.aws;
-        are_same
+        self.kek == other.kek
+            && self.key_path() == other.key_path()
+            && self.has_connectors_of(other)
     }
 
     /// The KEKs, the preferred one first.

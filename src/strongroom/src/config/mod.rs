@@ -6,8 +6,12 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod circles;
+mod connector;
+mod external;
 mod kek;
 mod parse;
+mod secret;
 mod sidecar;
 mod template;
 mod value;
@@ -22,8 +26,10 @@ use strongroom_core::{Result, Scope, Suite};
 
 #[cfg(feature = "aws")]
 pub use self::aws::{AwsConnector, AwsSection, CredentialType};
+pub use self::external::{ExternalSection, ReferenceType};
 pub(crate) use self::kek::KekSpec;
 pub use self::kek::{KekSection, KekType, MoreKek, ProtectionType};
+pub use self::secret::ConnectorSecret;
 pub use self::sidecar::{AllowRule, SidecarSection, Verb};
 pub use self::template::NewConfig;
 pub use self::value::{SecretRef, parse_duration};
@@ -109,37 +115,6 @@ pub struct StoreSection {
     pub moving_to: Option<PathBuf>,
     /// The external stores that references may lead to.
     pub references: Vec<ExternalSection>,
-}
-
-/// `[[store.references]]`: an external store that references may lead to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ExternalSection {
-    /// What references call it.
-    pub name: String,
-    /// What it is.
-    #[serde(rename = "type")]
-    pub kind: ReferenceType,
-    /// The configuration of another strongroom.
-    pub config: PathBuf,
-    /// The connector that reaches it.
-    pub connector: Option<String>,
-    /// What paths have to begin with.
-    pub below: Option<String>,
-}
-
-/// The kinds of external stores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum ReferenceType {
-    /// The store of another configuration.
-    #[default]
-    Strongroom,
-    /// Secrets of AWS that others look after.
-    #[cfg(feature = "aws")]
-    AwsSecretsManager,
 }
 
 /// The kinds of stores: embedded record stores, and those of a cloud.
@@ -294,12 +269,10 @@ impl Config {
     /// Whether the store is in a cloud, where `other` has it too, in the same way.
     pub(crate) fn has_cloud_of(&self, other: &Self) -> bool {
         let store = |config: &Self| StoreSection { references: Vec::new(), ..config.store.clone() };
-        let is_same = store(self) == store(other)
+        store(self) == store(other)
             && self.scope.account == other.scope.account
-            && !self.store.kind.is_embedded();
-        #[cfg(feature = "aws")]
-        let is_same = is_same && self.aws == other.aws;
-        is_same
+            && !self.store.kind.is_embedded()
+            && self.has_connectors_of(other)
     }
 
     /// Sets the limits of guarded memory for the whole process, before its

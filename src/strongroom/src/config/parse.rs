@@ -15,8 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{
     AllowRule, AuditSection, CacheSection, Config, ExternalSection, KekSection, KekSpec, KekType,
-    MemorySection, MoreKek, ProtectionType, ReferenceType, ScopeSection, SidecarSection,
-    StoreSection,
+    MemorySection, MoreKek, ProtectionType, ScopeSection, SidecarSection, StoreSection,
 };
 #[cfg(feature = "aws")]
 use super::{AwsConnector, AwsSection};
@@ -28,6 +27,11 @@ impl Config {
     /// # Errors
     /// `Configuration`, with the file, the line and the key.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_alone(path)?.without_circles()
+    }
+
+    /// The same, whatever other configurations lead back to this one.
+    pub(super) fn load_alone(path: &Path) -> Result<Self> {
         let shown = path.display();
         let path = std::path::absolute(path).map_err(|e| {
             Error::configuration(format!("{shown} is not a usable path")).with_source(e)
@@ -58,7 +62,7 @@ impl Config {
     /// # Errors
     /// `Configuration`, with the line and the key.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::parse_in(text, "the configuration", None)
+        Self::parse_in(text, "the configuration", None)?.without_circles()
     }
 
     fn parse_in(text: &str, shown: &str, file: Option<PathBuf>) -> Result<Self> {
@@ -86,26 +90,6 @@ impl Config {
         Ok(config)
     }
 
-    /// Every external store has a name of its own that can stand in a reference.
-    fn check_references(&self) -> Result<()> {
-        let mut names = std::collections::BTreeSet::new();
-        for (index, entry) in self.store.references.iter().enumerate() {
-            let what = if !strongroom_core::reference::is_store_name(&entry.name) {
-                "needs a name: a letter, and then letters, digits, - and _"
-            } else if !names.insert(entry.name.as_str()) {
-                "has the name of another one"
-            } else {
-                match self.check_external(entry) {
-                    Ok(()) => continue,
-                    Err(what) => what,
-                }
-            };
-            let place = index + 1;
-            return Err(Error::configuration(format!("[[store.references]] {place} {what}")));
-        }
-        Ok(())
-    }
-
     #[allow(clippy::unused_self, reason = "without a backend there are no connectors")]
     fn check_kek(&self, spec: &KekSpec<'_>, is_further: bool) -> Result<()> {
         match spec.kind {
@@ -129,29 +113,6 @@ impl Config {
                     Ok(_) => Ok(()),
                     Err(error) => refuse(error.message()),
                 }
-            }
-        }
-    }
-
-    #[allow(clippy::unused_self, reason = "without a backend there are no connectors")]
-    fn check_external(&self, entry: &ExternalSection) -> Result<(), &'static str> {
-        let has_config = !entry.config.as_os_str().is_empty();
-        match entry.kind {
-            ReferenceType::Strongroom if !has_config => {
-                Err("needs config, the configuration file of the other store")
-            }
-            ReferenceType::Strongroom if entry.connector.is_some() || entry.below.is_some() => {
-                Err("has connector or below, which have no use with type = \"strongroom\"")
-            }
-            ReferenceType::Strongroom => Ok(()),
-            #[cfg(feature = "aws")]
-            ReferenceType::AwsSecretsManager if has_config => {
-                Err("has config, which has no use with type = \"aws-secrets-manager\"")
-            }
-            #[cfg(feature = "aws")]
-            ReferenceType::AwsSecretsManager => {
-                let connector = self.aws.connector(entry.connector.as_deref());
-                connector.map(drop).map_err(|_| "names no connector of [[aws.connectors]]")
             }
         }
     }
@@ -191,6 +152,7 @@ impl Config {
         self.check_store()?;
         #[cfg(feature = "aws")]
         self.aws.check()?;
+        self.check_connector_secrets()?;
         let kek = &self.kek;
         for (index, spec) in self.keks().iter().enumerate() {
             self.check_kek(spec, index > 0)?;
@@ -333,7 +295,7 @@ fn shown(key: &str) -> String {
     key.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
-fn suggestion(name: &str, known: &[&str]) -> String {
+pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
     let near = known.iter().map(|known| (strsim::jaro_winkler(name, known), *known));
     let near = near.filter(|(likeness, _)| *likeness > 0.7);
     match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
@@ -454,19 +416,6 @@ mod tests {
             let said = error(&format!("[kek]\nprotection = \"passphrase\"\npassphrase = {value}"));
             assert!(!said.contains("71077345"), "{said}");
         }
-    }
-
-    #[test]
-    fn external_stores_have_names_and_places() {
-        let entry =
-            |name: &str| format!("[[store.references]]\nname = \"{name}\"\nconfig = \"x.toml\"\n");
-        let config = Config::parse(&entry("other")).expect("valid");
-        assert_eq!(config.store.references[0].name, "other");
-        assert!(error(&entry("a b")).contains("[[store.references]] 1 needs a name"));
-        assert!(error(&entry("a").repeat(2)).contains("[[store.references]] 2 has the name"));
-        assert!(error("[[store.references]]\nname = \"a\"").contains("needs config"));
-        let unknown = error("[[store.references]]\nnam = \"a\"");
-        assert!(unknown.contains("did you mean `name`?"), "{unknown}");
     }
 
     #[test]

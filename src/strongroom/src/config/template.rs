@@ -226,13 +226,14 @@ mod tests {
             // The first is that of [kek].
             let kms = kms.replacen("type = \"local\"", "type = \"aws-kms\"", 1);
             let key = ["access_key_id", "secret_access_key", "session_token"];
-            let role = ["role_arn", "token_file", "token_command"];
+            let role = ["role_arn", "token", "token_file", "token_command"];
             for (credential, unused) in [
                 ("host", [&key[..], &role].concat()),
                 ("access-key", role.to_vec()),
-                ("irsa", [&key[..], &["token_command"]].concat()),
-                ("oidc", [&key[..], &["token_command"]].concat()),
-                ("oidc", [&key[..], &["token_file"]].concat()),
+                ("irsa", [&key[..], &["token", "token_command"]].concat()),
+                ("oidc", [&key[..], &["token", "token_command"]].concat()),
+                ("oidc", [&key[..], &["token", "token_file"]].concat()),
+                ("oidc", [&key[..], &["token_file", "token_command"]].concat()),
             ] {
                 let is = format!("credential = \"{credential}\"");
                 let aws = without(aws, &unused).replace("credential = \"host\"", &is);

@@ -99,36 +99,52 @@ impl Serialize for SecretRef {
 
 impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reference)
+        place_of_secret(deserializer, "env:NAME or file:PATH", Self::parse)
     }
 }
 
-/// Its errors never quote what was found: it may be the secret itself.
-struct Reference;
+/// Where a secret is, written in one of `forms`, which `parse` reads. Errors never quote
+/// what was found: it may be the secret itself.
+pub(super) fn place_of_secret<'de, T, D: Deserializer<'de>>(
+    deserializer: D,
+    forms: &'static str,
+    parse: fn(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_any(Place { forms, parse })
+}
 
-const NOT_A_REFERENCE: &str = "write env:NAME or file:PATH here, never the secret itself";
+struct Place<T> {
+    forms: &'static str,
+    parse: fn(&str) -> Option<T>,
+}
 
-impl Visitor<'_> for Reference {
-    type Value = SecretRef;
+impl<T> Place<T> {
+    fn refused<E: serde::de::Error>(&self) -> E {
+        E::custom(format!("write {} here, never the secret itself", self.forms))
+    }
+}
+
+impl<T> Visitor<'_> for Place<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("env:NAME or file:PATH")
+        f.write_str(self.forms)
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<SecretRef, E> {
-        SecretRef::parse(text).ok_or_else(|| E::custom(NOT_A_REFERENCE))
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).ok_or_else(|| self.refused())
     }
 
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<SecretRef, E> {
-        Err(E::custom(NOT_A_REFERENCE))
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<T, E> {
+        Err(self.refused())
     }
 
-    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<SecretRef, E> {
-        Err(E::custom(NOT_A_REFERENCE))
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<T, E> {
+        Err(self.refused())
     }
 
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<SecretRef, E> {
-        Err(E::custom(NOT_A_REFERENCE))
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<T, E> {
+        Err(self.refused())
     }
 }
 

@@ -3,8 +3,8 @@
 use strongroom_aws::{Aws, AwsKms, KmsOptions, Probe, Replica};
 use strongroom_core::{Error, ErrorKind};
 
-use super::{AwsConnector, Config};
-use crate::config::{KekSpec, KekType, StoreType};
+use super::AwsConnector;
+use crate::config::{Config, KekSpec, KekType, StoreType};
 
 impl Config {
     /// Makes each call that `connector` needs, and that KEKs and store which use it need, and

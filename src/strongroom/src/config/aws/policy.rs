@@ -2,8 +2,8 @@
 
 use strongroom_aws::policy::PolicyScope;
 
-use super::{AwsConnector, Config};
-use crate::config::StoreType;
+use super::AwsConnector;
+use crate::config::{Config, StoreType};
 
 impl Config {
     /// The resources that this configuration uses by way of `connector`: keys with their

@@ -1,0 +1,116 @@
+//! Connectors of every backend, as far as their secrets are concerned: what each needs
+//! before it connects, and what needs which of them.
+
+use strongroom_core::{Error, Reference, Result};
+
+#[cfg(feature = "aws")]
+use super::AwsConnector;
+use super::parse::suggestion;
+use super::{Config, ConnectorSecret, ExternalSection, KekSpec, KekType, ReferenceType, StoreType};
+
+/// A connector of some backend.
+pub(super) struct ConnectorSpec<'a> {
+    /// The list that it stands in.
+    pub(super) list: &'static str,
+    pub(super) name: &'a str,
+    /// The secret parts that it has, by their keys.
+    pub(super) secrets: Vec<(&'static str, &'a ConnectorSecret)>,
+}
+
+impl Config {
+    /// The connectors.
+    pub(super) fn connectors(&self) -> Vec<ConnectorSpec<'_>> {
+        #[cfg(feature = "aws")]
+        let connectors = self.aws.connectors.iter().map(AwsConnector::spec).collect();
+        #[cfg(not(feature = "aws"))]
+        let connectors = Vec::new();
+        connectors
+    }
+
+    /// Those that have to connect before the store can be opened.
+    pub(super) fn connectors_of_store(&self) -> Vec<ConnectorSpec<'_>> {
+        match self.store.kind {
+            StoreType::Sled | StoreType::Redb => self.connectors_of_keks(),
+            #[cfg(feature = "aws")]
+            StoreType::AwsSecretsManager => self.aws_spec(self.store.connector.as_deref()),
+        }
+    }
+
+    fn connectors_of_keks(&self) -> Vec<ConnectorSpec<'_>> {
+        let of = |spec: KekSpec<'_>| match spec.kind {
+            KekType::Local => Vec::new(),
+            #[cfg(feature = "aws")]
+            KekType::AwsKms => self.aws_spec(spec.connector),
+        };
+        self.keks().into_iter().flat_map(of).collect()
+    }
+
+    /// The one that reaches an external store, if one does.
+    pub(super) fn connectors_of_external(&self, entry: &ExternalSection) -> Vec<ConnectorSpec<'_>> {
+        match entry.kind {
+            ReferenceType::Strongroom => Vec::new(),
+            #[cfg(feature = "aws")]
+            ReferenceType::AwsSecretsManager => self.aws_spec(entry.connector.as_deref()),
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    fn aws_spec(&self, name: Option<&str>) -> Vec<ConnectorSpec<'_>> {
+        self.aws.connector(name).map(AwsConnector::spec).into_iter().collect()
+    }
+
+    /// Whether what the connector of an external store needs is at hand, and lies in no
+    /// other store.
+    pub(crate) fn has_secrets_for(&self, entry: &ExternalSection) -> bool {
+        !self.connectors_of_external(entry).iter().any(ConnectorSpec::leads_into_stores)
+    }
+
+    /// Whether connectors are those of `other`, with their secrets from the same places.
+    pub(crate) fn has_connectors_of(&self, other: &Self) -> bool {
+        #[cfg(feature = "aws")]
+        if self.aws != other.aws {
+            return false;
+        }
+        !self.connectors().iter().any(ConnectorSpec::leads_into_stores)
+            || self.store.references == other.store.references
+    }
+
+    /// Every secret that lies in an external store lies in one that there is.
+    pub(super) fn check_connector_secrets(&self) -> Result<()> {
+        let known: Vec<_> = self.store.references.iter().map(|entry| &*entry.name).collect();
+        for connector in self.connectors() {
+            for (key, reference) in connector.references() {
+                if known.contains(&reference.store()) {
+                    continue;
+                }
+                let hint = match &*known {
+                    [] => ": there are none".to_owned(),
+                    known => suggestion(reference.store(), known),
+                };
+                // What stands there is not repeated: it may be the secret itself.
+                return Err(Error::configuration(format!(
+                    "{}: {key} names a store that is none of [[store.references]]{hint}",
+                    connector.place()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ConnectorSpec<'_> {
+    /// What a message calls it.
+    pub(super) fn place(&self) -> String {
+        format!("[[{}]] {}", self.list, self.name)
+    }
+
+    /// The secret parts that lie in external stores.
+    pub(super) fn references(&self) -> impl Iterator<Item = (&'static str, &Reference)> {
+        self.secrets.iter().filter_map(|(key, secret)| Some((*key, secret.reference()?)))
+    }
+
+    /// Whether one does.
+    pub(super) fn leads_into_stores(&self) -> bool {
+        self.references().next().is_some()
+    }
+}

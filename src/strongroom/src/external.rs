@@ -20,10 +20,8 @@ impl Config {
             ReferenceType::Strongroom => Err(strongroom_core::Error::unsupported(
                 "this build has no embedded stores: its feature local is off",
             )),
-            #[cfg(feature = "aws")]
-            ReferenceType::AwsSecretsManager => {
-                Ok(Arc::new(connecting::Connecting::new(self, entry)?))
-            }
+            #[cfg(any(feature = "aws", feature = "vault"))]
+            _ => Ok(Arc::new(connecting::Connecting::new(self, entry)?)),
         }
     }
 
@@ -40,20 +38,24 @@ impl Config {
             ReferenceType::AwsSecretsManager if self.has_secrets_for(entry) => {
                 self.open_aws_external(entry).await
             }
+            #[cfg(feature = "vault")]
+            ReferenceType::Vault if self.has_secrets_for(entry) => {
+                self.open_vault_external(entry).await
+            }
             _ => self.external(entry),
         }
     }
 }
 
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "vault"))]
 mod connecting {
     use std::fmt;
     use std::sync::{Arc, Mutex, PoisonError};
 
     use async_trait::async_trait;
-    use strongroom_core::{ExternalStore, ExternalValue, Result};
+    use strongroom_core::{Error, ExternalStore, ExternalValue, Result};
 
-    use crate::config::{Config, ExternalSection};
+    use crate::config::{Config, ExternalSection, ReferenceType};
 
     /// A store behind a connector, which connects for the first read; where that fails,
     /// for the next.
@@ -66,13 +68,21 @@ mod connecting {
 
     impl Connecting {
         pub(super) fn new(config: &Config, entry: &ExternalSection) -> Result<Self> {
-            let connector = config.aws.connector(entry.connector.as_deref())?;
-            Ok(Self {
-                config: config.clone(),
-                entry: entry.clone(),
-                description: format!("AWS Secrets Manager in {}", connector.region),
-                connected: Mutex::default(),
-            })
+            let description = match entry.kind {
+                ReferenceType::Strongroom => return Err(not_connected()),
+                #[cfg(feature = "aws")]
+                ReferenceType::AwsSecretsManager => {
+                    let connector = config.aws.connector(entry.connector.as_deref())?;
+                    format!("AWS Secrets Manager in {}", connector.region)
+                }
+                #[cfg(feature = "vault")]
+                ReferenceType::Vault => {
+                    let connector = config.vault.connector(entry.connector.as_deref())?;
+                    format!("Vault by connector {}", connector.name)
+                }
+            };
+            let (config, entry) = (config.clone(), entry.clone());
+            Ok(Self { config, entry, description, connected: Mutex::default() })
         }
 
         /// Two who connect at the same time do no harm.
@@ -81,10 +91,23 @@ mod connecting {
             if let Some(store) = &*connected() {
                 return Ok(Arc::clone(store));
             }
-            let store = self.config.open_aws_external(&self.entry).await?;
+            let store = match self.entry.kind {
+                ReferenceType::Strongroom => return Err(not_connected()),
+                #[cfg(feature = "aws")]
+                ReferenceType::AwsSecretsManager => {
+                    self.config.open_aws_external(&self.entry).await?
+                }
+                #[cfg(feature = "vault")]
+                ReferenceType::Vault => self.config.open_vault_external(&self.entry).await?,
+            };
             *connected() = Some(Arc::clone(&store));
             Ok(store)
         }
+    }
+
+    /// Another strongroom is opened for each read.
+    fn not_connected() -> Error {
+        Error::internal("another strongroom has no connector")
     }
 
     #[async_trait]

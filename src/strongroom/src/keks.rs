@@ -1,6 +1,6 @@
 //! From a configuration to the KEKs that it names: one, or several as a keyring.
 
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "vault"))]
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 #[cfg(feature = "aws")]
 use strongroom_aws::{Aws, AwsKms, KmsOptions, Replica};
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "vault"))]
 use strongroom_core::CachedKeys;
 use strongroom_core::wrapper::{BranchOptions, KeyCacheOptions};
 use strongroom_core::{
     BranchKeys, Dek, EncryptionContext, Error, KeyWrapper, Keyring, Result, SecretBytes,
     SystemClock, WrappedDek,
 };
+#[cfg(feature = "vault")]
+use strongroom_vault::Vault;
 use strongroom_local::kek::{
     LocalKek, Options as KekOptions, PassphraseCost, Protection, Unlock, systemd_credential,
 };
@@ -43,8 +45,8 @@ impl Config {
             Err(error) => {
                 let name = match spec.kind {
                     KekType::Local => self.base().join(spec.key_file).display().to_string(),
-                    #[cfg(feature = "aws")]
-                    KekType::AwsKms => spec.key.unwrap_or_default().to_owned(),
+                    #[cfg(any(feature = "aws", feature = "vault"))]
+                    _ => spec.key.unwrap_or_default().to_owned(),
                 };
                 Arc::new(ClosedKek { name: format!("of {name}"), reason: error })
             }
@@ -74,6 +76,12 @@ impl Config {
                 let kms = AwsKms::new(&aws, spec.key.unwrap_or_default(), options)?;
                 Ok(self.remembered(self.branched(Arc::new(kms))))
             }
+            #[cfg(feature = "vault")]
+            KekType::VaultTransit => {
+                let vault = connections.vault(self, spec.connector).await?;
+                let transit = self.vault_transit(&vault, spec)?;
+                Ok(self.remembered(self.branched(Arc::new(transit))))
+            }
         }
     }
 
@@ -96,7 +104,7 @@ impl Config {
     }
 
     /// A KMS behind a network, asked once for a DEK that is used often.
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", feature = "vault"))]
     fn remembered(&self, kek: Arc<dyn KeyWrapper>) -> Arc<dyn KeyWrapper> {
         if self.kek.dek_ttl.is_zero() || self.kek.dek_uses == 0 {
             return kek;
@@ -200,6 +208,21 @@ impl Config {
 struct Connections {
     #[cfg(feature = "aws")]
     aws: BTreeMap<String, Aws>,
+    #[cfg(feature = "vault")]
+    vault: BTreeMap<String, Vault>,
+}
+
+#[cfg(feature = "vault")]
+impl Connections {
+    async fn vault(&mut self, config: &Config, connector: Option<&str>) -> Result<Vault> {
+        let connector = config.vault.connector(connector)?;
+        if let Some(vault) = self.vault.get(&connector.name) {
+            return Ok(vault.clone());
+        }
+        let vault = config.connect_vault(connector).await?;
+        self.vault.insert(connector.name.clone(), vault.clone());
+        Ok(vault)
+    }
 }
 
 #[cfg(feature = "aws")]

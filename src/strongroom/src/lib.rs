@@ -60,6 +60,8 @@
 //!   on sled and redb.
 //! - `aws` (default): KEKs on AWS KMS, secrets in AWS Secrets Manager, and the
 //!   documents that a role there needs.
+//! - `vault` (default): KEKs in Transit and secrets in KV of `HashiCorp` Vault or
+//!   `OpenBao`, and what their policies need.
 //! - `aws-lc-rs`: seals and opens with AWS-LC; the same records.
 
 pub mod config;
@@ -88,5 +90,7 @@ pub use open::OpenOptions;
 #[cfg(feature = "aws")]
 pub use strongroom_aws as aws;
 pub use strongroom_core::*;
+#[cfg(feature = "vault")]
+pub use strongroom_vault as vault;
 #[cfg(feature = "local")]
 pub use strongroom_local as local;

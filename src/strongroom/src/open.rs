@@ -123,6 +123,8 @@ impl Config {
             StoreType::Sled | StoreType::Redb => Err(Error::internal("the store is embedded")),
             #[cfg(feature = "aws")]
             StoreType::AwsSecretsManager => self.open_aws_secrets_manager().await,
+            #[cfg(feature = "vault")]
+            StoreType::VaultKv => self.open_vault_kv().await,
         }
     }
 
@@ -247,8 +249,8 @@ impl Config {
         let kind = match self.store.kind {
             StoreType::Sled => RecordStoreKind::Sled,
             StoreType::Redb => RecordStoreKind::Redb,
-            #[cfg(feature = "aws")]
-            StoreType::AwsSecretsManager => return Err(self.not_embedded()),
+            #[cfg(any(feature = "aws", feature = "vault"))]
+            _ => return Err(self.not_embedded()),
         };
         let options = RecordOptions::default().with_cache_bytes(self.store.cache_bytes);
         let clock = SystemClock::shared();

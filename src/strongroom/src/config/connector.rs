@@ -5,6 +5,10 @@ use strongroom_core::{Error, Reference, Result};
 
 #[cfg(feature = "aws")]
 use super::AwsConnector;
+#[cfg(all(feature = "aws", feature = "vault"))]
+use super::VaultAuth;
+#[cfg(feature = "vault")]
+use super::VaultConnector;
 use super::parse::suggestion;
 use super::{Config, ConnectorSecret, ExternalSection, KekSpec, KekType, ReferenceType, StoreType};
 
@@ -20,10 +24,12 @@ pub(super) struct ConnectorSpec<'a> {
 impl Config {
     /// The connectors.
     pub(super) fn connectors(&self) -> Vec<ConnectorSpec<'_>> {
+        #[allow(unused_mut, reason = "without a backend there are none")]
+        let mut connectors = Vec::new();
         #[cfg(feature = "aws")]
-        let connectors = self.aws.connectors.iter().map(AwsConnector::spec).collect();
-        #[cfg(not(feature = "aws"))]
-        let connectors = Vec::new();
+        connectors.extend(self.aws.connectors.iter().map(AwsConnector::spec));
+        #[cfg(feature = "vault")]
+        connectors.extend(self.vault.connectors.iter().map(VaultConnector::spec));
         connectors
     }
 
@@ -33,6 +39,8 @@ impl Config {
             StoreType::Sled | StoreType::Redb => self.connectors_of_keks(),
             #[cfg(feature = "aws")]
             StoreType::AwsSecretsManager => self.aws_spec(self.store.connector.as_deref()),
+            #[cfg(feature = "vault")]
+            StoreType::VaultKv => self.vault_spec(self.store.connector.as_deref()),
         }
     }
 
@@ -41,6 +49,8 @@ impl Config {
             KekType::Local => Vec::new(),
             #[cfg(feature = "aws")]
             KekType::AwsKms => self.aws_spec(spec.connector),
+            #[cfg(feature = "vault")]
+            KekType::VaultTransit => self.vault_spec(spec.connector),
         };
         self.keks().into_iter().flat_map(of).collect()
     }
@@ -51,12 +61,26 @@ impl Config {
             ReferenceType::Strongroom => Vec::new(),
             #[cfg(feature = "aws")]
             ReferenceType::AwsSecretsManager => self.aws_spec(entry.connector.as_deref()),
+            #[cfg(feature = "vault")]
+            ReferenceType::Vault => self.vault_spec(entry.connector.as_deref()),
         }
     }
 
     #[cfg(feature = "aws")]
     fn aws_spec(&self, name: Option<&str>) -> Vec<ConnectorSpec<'_>> {
         self.aws.connector(name).map(AwsConnector::spec).into_iter().collect()
+    }
+
+    /// That of a connector to Vault, and of the one to AWS that it logs in with.
+    #[cfg(feature = "vault")]
+    fn vault_spec(&self, name: Option<&str>) -> Vec<ConnectorSpec<'_>> {
+        let Ok(connector) = self.vault.connector(name) else { return Vec::new() };
+        let mut specs = vec![connector.spec()];
+        #[cfg(feature = "aws")]
+        if connector.auth == VaultAuth::Aws {
+            specs.extend(self.aws_spec(connector.aws_connector.as_deref()));
+        }
+        specs
     }
 
     /// Whether what the connector of an external store needs is at hand, and lies in no
@@ -69,6 +93,10 @@ impl Config {
     pub(crate) fn has_connectors_of(&self, other: &Self) -> bool {
         #[cfg(feature = "aws")]
         if self.aws != other.aws {
+            return false;
+        }
+        #[cfg(feature = "vault")]
+        if self.vault != other.vault {
             return false;
         }
         !self.connectors().iter().any(ConnectorSpec::leads_into_stores)

@@ -38,6 +38,9 @@ pub enum ReferenceType {
     /// Secrets of AWS that others look after.
     #[cfg(feature = "aws")]
     AwsSecretsManager,
+    /// Secrets of Vault that others look after, and those that it makes when asked.
+    #[cfg(feature = "vault")]
+    Vault,
 }
 
 impl Config {
@@ -87,6 +90,15 @@ impl Config {
             ReferenceType::AwsSecretsManager => {
                 let connector = self.aws.connector(entry.connector.as_deref());
                 connector.map(drop).map_err(|_| "names no connector of [[aws.connectors]]")
+            }
+            #[cfg(feature = "vault")]
+            ReferenceType::Vault if has_config => {
+                Err("has config, which has no use with type = \"vault\"")
+            }
+            #[cfg(feature = "vault")]
+            ReferenceType::Vault => {
+                let connector = self.vault.connector(entry.connector.as_deref());
+                connector.map(drop).map_err(|_| "names no connector of [[vault.connectors]]")
             }
         }
     }

@@ -39,6 +39,8 @@ pub struct KekSection {
     pub replicas: Vec<String>,
     /// The ARNs of the keys that it was before.
     pub former_keys: Vec<String>,
+    /// Where Vault has its Transit engine.
+    pub mount: Option<String>,
     /// How long a DEK is used that a KMS unwrapped; zero for once.
     #[serde(with = "value::duration")]
     pub dek_ttl: Duration,
@@ -74,6 +76,8 @@ pub struct MoreKek {
     pub replicas: Vec<String>,
     /// The ARNs of the keys that it was before.
     pub former_keys: Vec<String>,
+    /// Where Vault has its Transit engine.
+    pub mount: Option<String>,
 }
 
 /// The kinds of key wrappers.
@@ -87,6 +91,9 @@ pub enum KekType {
     /// A key of AWS KMS.
     #[cfg(feature = "aws")]
     AwsKms,
+    /// A key of Vault's Transit engine.
+    #[cfg(feature = "vault")]
+    VaultTransit,
 }
 
 /// One of the KEKs, wherever the configuration has it.
@@ -102,6 +109,7 @@ pub(crate) struct KekSpec<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) replicas: &'a [String],
     pub(crate) former_keys: &'a [String],
+    pub(crate) mount: Option<&'a str>,
 }
 
 /// How a key file is protected.
@@ -155,6 +163,7 @@ impl Config {
             key: kek.key.as_deref(),
             replicas: &kek.replicas,
             former_keys: &kek.former_keys,
+            mount: kek.mount.as_deref(),
         };
         let more = kek.more.iter().enumerate().map(|(index, more)| KekSpec {
             place: format!("[[kek.more]] {}:", index + 1),
@@ -167,6 +176,7 @@ impl Config {
             key: more.key.as_deref(),
             replicas: &more.replicas,
             former_keys: &more.former_keys,
+            mount: more.mount.as_deref(),
         });
         std::iter::once(first).chain(more).collect()
     }
@@ -199,6 +209,7 @@ impl Default for KekSection {
             key: None,
             replicas: Vec::new(),
             former_keys: Vec::new(),
+            mount: None,
             dek_ttl: key_cache.ttl,
             dek_uses: key_cache.max_uses,
             quorum: None,

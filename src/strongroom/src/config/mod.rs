@@ -6,6 +6,7 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod check;
 mod circles;
 mod connector;
 mod external;
@@ -15,6 +16,8 @@ mod secret;
 mod sidecar;
 mod template;
 mod value;
+#[cfg(feature = "vault")]
+mod vault;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +36,8 @@ pub use self::secret::ConnectorSecret;
 pub use self::sidecar::{AllowRule, SidecarSection, Verb};
 pub use self::template::NewConfig;
 pub use self::value::{SecretRef, parse_duration};
+#[cfg(feature = "vault")]
+pub use self::vault::{VaultAuth, VaultConnector, VaultSection};
 use crate::Home;
 
 /// The record store of a configuration that does not name one.
@@ -63,6 +68,9 @@ pub struct Config {
     /// Connectors to AWS.
     #[cfg(feature = "aws")]
     pub aws: AwsSection,
+    /// Connectors to Vault.
+    #[cfg(feature = "vault")]
+    pub vault: VaultSection,
     /// The file that this was read from.
     #[serde(skip)]
     file: Option<PathBuf>,
@@ -99,6 +107,14 @@ pub struct StoreSection {
     pub kms_key: Option<String>,
     /// Whether a deleted secret is gone at once.
     pub force_delete: bool,
+    /// Where Vault has its KV engine.
+    pub mount: String,
+    /// That engine's version, if it is not to be asked.
+    pub engine_version: Option<u8>,
+    /// The key of a secret of KV that the value is at.
+    pub value_key: String,
+    /// Whether nothing is to be written.
+    pub read_only: bool,
     /// The most memory that it caches from the disk in, in bytes.
     pub cache_bytes: usize,
     /// How long a deleted secret can be restored.
@@ -129,6 +145,9 @@ pub enum StoreType {
     /// AWS Secrets Manager.
     #[cfg(feature = "aws")]
     AwsSecretsManager,
+    /// Vault's KV engine.
+    #[cfg(feature = "vault")]
+    VaultKv,
 }
 
 /// `[cache]`
@@ -319,6 +338,8 @@ impl StoreType {
             Self::Redb => "redb",
             #[cfg(feature = "aws")]
             Self::AwsSecretsManager => "aws-secrets-manager",
+            #[cfg(feature = "vault")]
+            Self::VaultKv => "vault-kv",
         }
     }
 
@@ -345,6 +366,10 @@ impl Default for StoreSection {
             prefix: "strongroom".into(),
             kms_key: None,
             force_delete: false,
+            mount: "secret".into(),
+            engine_version: None,
+            value_key: "value".into(),
+            read_only: false,
             cache_bytes: 32 << 20,
             recovery_window: options.recovery_window,
             suite: options.suite,

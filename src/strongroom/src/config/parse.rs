@@ -14,11 +14,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AllowRule, AuditSection, CacheSection, Config, ExternalSection, KekSection, KekSpec, KekType,
-    MemorySection, MoreKek, ProtectionType, ScopeSection, SidecarSection, StoreSection,
+    AllowRule, AuditSection, CacheSection, Config, ExternalSection, KekSection,
+    MemorySection, MoreKek, ScopeSection, SidecarSection, StoreSection,
 };
 #[cfg(feature = "aws")]
 use super::{AwsConnector, AwsSection};
+#[cfg(feature = "vault")]
+use super::{VaultConnector, VaultSection};
 
 impl Config {
     /// Reads the configuration at `path`. A configuration that can be written
@@ -89,127 +91,6 @@ impl Config {
         config.check().map_err(|e| Error::configuration(format!("{shown}: {}", e.message())))?;
         Ok(config)
     }
-
-    #[allow(clippy::unused_self, reason = "without a backend there are no connectors")]
-    fn check_kek(&self, spec: &KekSpec<'_>, is_further: bool) -> Result<()> {
-        match spec.kind {
-            KekType::Local => check_local(spec, is_further),
-            #[cfg(feature = "aws")]
-            KekType::AwsKms => {
-                let place = &spec.place;
-                let refuse = |what: &str| Err(Error::configuration(format!("{place} {what}")));
-                if spec.key.is_none() {
-                    return refuse("type = \"aws-kms\" needs key = \"…\", best the key's ARN");
-                }
-                let of_file = [
-                    ("protection", spec.protection != ProtectionType::None),
-                    ("passphrase", spec.passphrase.is_some()),
-                    ("credential", spec.credential.is_some()),
-                ];
-                if let Some((key, _)) = of_file.iter().find(|(_, set)| *set) {
-                    return refuse(&format!("{key} has no use with type = \"aws-kms\""));
-                }
-                match self.aws.connector(spec.connector) {
-                    Ok(_) => Ok(()),
-                    Err(error) => refuse(error.message()),
-                }
-            }
-        }
-    }
-
-    /// What a store of a cloud needs, and what only it has.
-    fn check_store(&self) -> Result<()> {
-        let store = &self.store;
-        let refuse = |what: &str| Err(Error::configuration(format!("[store] {what}")));
-        if store.kind.is_embedded() {
-            let of_cloud = [
-                ("connector", store.connector.is_some()),
-                ("kms_key", store.kms_key.is_some()),
-                ("force_delete", store.force_delete),
-            ];
-            return match of_cloud.iter().find(|(_, set)| *set) {
-                Some((key, _)) => {
-                    refuse(&format!("{key} has no use with type = \"{}\"", store.kind.as_str()))
-                }
-                None => Ok(()),
-            };
-        }
-        if store.moving_to.is_some() {
-            return refuse("moving_to is of an embedded store: secrets of a cloud do not move");
-        }
-        #[cfg(feature = "aws")]
-        if let Err(error) = self.aws.connector(store.connector.as_deref()) {
-            return refuse(error.message());
-        }
-        Ok(())
-    }
-
-    /// What no single value shows.
-    fn check(&self) -> Result<()> {
-        self.scope()?;
-        self.sidecar.check()?;
-        self.check_references()?;
-        self.check_store()?;
-        #[cfg(feature = "aws")]
-        self.aws.check()?;
-        self.check_connector_secrets()?;
-        let kek = &self.kek;
-        for (index, spec) in self.keks().iter().enumerate() {
-            self.check_kek(spec, index > 0)?;
-        }
-        if kek.rotate_after.is_some() && kek.kind != KekType::Local {
-            return Err(Error::configuration(
-                "[kek] rotate_after is of a local KEK: another one is rotated by its KMS",
-            ));
-        }
-        match (kek.quorum, 1 + kek.more.len()) {
-            (None, 1) => Ok(()),
-            (Some(quorum), count) if (1..=count).contains(&quorum) => Ok(()),
-            (None, count) => Err(Error::configuration(format!(
-                "[kek] quorum is missing: of {count} KEKs, how many have to wrap a DEK before a \
-                 write succeeds? {count} is the safest, 1 the most available"
-            ))),
-            (Some(quorum), count) => Err(Error::configuration(format!(
-                "[kek] quorum is {quorum}: from 1 to {count} can be met, the number of KEKs"
-            ))),
-        }
-    }
-}
-
-/// Whether all that is said of a local KEK can be true of it.
-fn check_local(spec: &KekSpec<'_>, is_further: bool) -> Result<()> {
-    let place = &spec.place;
-    let refuse = |what: &str| Err(Error::configuration(format!("{place} {what}")));
-    let misplaced = |key: &str, of: &str| {
-        refuse(&format!("{key} has no use without {of}: set that, or remove {key}"))
-    };
-    if spec.passphrase.is_some() && spec.protection != ProtectionType::Passphrase {
-        return misplaced("passphrase", "protection = \"passphrase\"");
-    }
-    if spec.credential.is_some() && spec.protection != ProtectionType::Credential {
-        return misplaced("credential", "protection = \"credential\"");
-    }
-    if spec.credential.is_none() && spec.protection == ProtectionType::Credential {
-        return refuse("protection = \"credential\" needs credential = \"NAME\"");
-    }
-    let of_kms = [
-        ("connector", spec.connector.is_some()),
-        ("key", spec.key.is_some()),
-        ("replicas", !spec.replicas.is_empty()),
-        ("former_keys", !spec.former_keys.is_empty()),
-    ];
-    if let Some((key, _)) = of_kms.iter().find(|(_, set)| *set) {
-        return misplaced(key, "a KMS as type");
-    }
-    if is_further && spec.key_file.as_os_str().is_empty() {
-        return refuse("needs key_file");
-    }
-    if is_further && spec.protection == ProtectionType::Passphrase && spec.passphrase.is_none() {
-        return refuse(
-            "needs passphrase = \"env:NAME\" or \"file:PATH\": nobody is asked for several",
-        );
-    }
-    Ok(())
 }
 
 /// The sections with their keys, as the types have them.
@@ -224,18 +105,21 @@ pub(super) fn known_keys() -> Vec<(&'static str, &'static [&'static str])> {
         ("sidecar", fields_of::<SidecarSection>()),
         #[cfg(feature = "aws")]
         ("aws", fields_of::<AwsSection>()),
+        #[cfg(feature = "vault")]
+        ("vault", fields_of::<VaultSection>()),
     ]
 }
 
-/// The lists of tables: the key that holds one, where it stands, and the keys
-/// of its entries.
-pub(super) fn known_lists() -> Vec<(&'static str, &'static str, &'static [&'static str])> {
+/// The lists of tables: where one stands, and the keys of its entries.
+pub(super) fn known_lists() -> Vec<(&'static str, &'static [&'static str])> {
     vec![
-        ("allow", "sidecar.allow", fields_of::<AllowRule>()),
-        ("more", "kek.more", fields_of::<MoreKek>()),
-        ("references", "store.references", fields_of::<ExternalSection>()),
+        ("sidecar.allow", fields_of::<AllowRule>()),
+        ("kek.more", fields_of::<MoreKek>()),
+        ("store.references", fields_of::<ExternalSection>()),
         #[cfg(feature = "aws")]
-        ("connectors", "aws.connectors", fields_of::<AwsConnector>()),
+        ("aws.connectors", fields_of::<AwsConnector>()),
+        #[cfg(feature = "vault")]
+        ("vault.connectors", fields_of::<VaultConnector>()),
     ]
 }
 
@@ -264,8 +148,9 @@ fn unknown_key(table: &DeTable<'_>) -> Option<(usize, String)> {
             let what = format!("unknown key `{}` in [{name}]{hint}", shown(key.get_ref()));
             found.push((key.span().start, what));
         }
-        for (list, place, known) in known_lists() {
-            if let Some(entries) = content.get(list) {
+        for (place, known) in known_lists() {
+            let list = place.strip_prefix(name).and_then(|list| list.strip_prefix('.'));
+            if let Some(entries) = list.and_then(|list| content.get(list)) {
                 unknown_keys_of_list(entries.get_ref(), place, known, &mut found);
             }
         }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "vault"))]
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -114,6 +114,14 @@ fn of_configuration(error: Error) -> Error {
             Error::configuration(error.message().to_owned()).with_source(error)
         }
         _ => error,
+    }
+}
+
+#[cfg(feature = "vault")]
+#[async_trait]
+impl strongroom_vault::ReadSecret for SecretSource {
+    async fn read(&self) -> Result<SecretBytes> {
+        Self::read(self).await
     }
 }
 

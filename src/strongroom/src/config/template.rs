@@ -167,11 +167,12 @@ mod tests {
 
     #[test]
     fn the_example_explains_every_key_of_a_list() {
-        for (list, place, keys) in known_lists() {
-            let before = match list {
-                "allow" => "# Who may do what",
-                "references" => "# External stores",
-                "connectors" => "# Connectors to AWS",
+        for (place, keys) in known_lists() {
+            let before = match place {
+                "sidecar.allow" => "# Who may do what",
+                "store.references" => "# External stores",
+                "aws.connectors" => "# Connectors to AWS",
+                "vault.connectors" => "# Connectors to HashiCorp Vault",
                 _ => "# Further KEKs",
             };
             let (_, text) = EXAMPLE.split_once(before).expect(place);
@@ -211,8 +212,10 @@ mod tests {
     #[test]
     fn every_value_of_the_example_is_valid() {
         let text = all_switched_on();
-        let (text, aws) = text.rsplit_once("[[aws.connectors]]").expect("the last section");
-        let of_kms = ["connector", "key", "replicas", "former_keys", "kms_key"];
+        let (text, vault) = text.rsplit_once("[[vault.connectors]]").expect("the last section");
+        let (text, aws) = text.rsplit_once("[[aws.connectors]]").expect("the one before");
+        let of_kms =
+            ["connector", "key", "replicas", "former_keys", "kms_key", "mount", "engine_version"];
         let local = without(text, &of_kms);
         for (protection, other) in [("passphrase", "credential"), ("credential", "passphrase")] {
             let is = format!("protection = \"{protection}\"");
@@ -220,7 +223,8 @@ mod tests {
             Config::parse(&text).expect(protection);
         }
         if cfg!(feature = "aws") {
-            let kms = without(text, &["passphrase", "credential", "rotate_after", "kms_key"]);
+            let of_others = ["passphrase", "credential", "rotate_after", "kms_key"];
+            let kms = without(text, &[&of_others[..], &["mount", "engine_version"]].concat());
             // The first is that of [store].
             let kms = kms.replacen("connector = \"aws\"", "", 1);
             // The first is that of [kek].
@@ -241,12 +245,40 @@ mod tests {
                 Config::parse(&text).expect(credential);
             }
             let cloud = without(text, &["passphrase", "credential", "moving_to", "key"]);
-            let cloud = without(&cloud, &["replicas", "former_keys"])
+            let cloud = without(&cloud, &["replicas", "former_keys", "mount", "engine_version"])
                 .replace("type = \"redb\"", "type = \"aws-secrets-manager\"");
             let at = cloud.rfind("connector = \"aws\"").expect("that of [kek]");
             let cloud = format!("{}#{}", &cloud[..at], &cloud[at..]);
             let connector = "[[aws.connectors]]\nname = \"aws\"\nregion = \"eu-central-1\"\n";
             Config::parse(&format!("{cloud}\n{connector}")).expect("in a cloud");
+        }
+        if cfg!(feature = "vault") {
+            let base = "[kek]\ntype = \"vault-transit\"\nkey = \"k\"\nmount = \"m\"\n";
+            let tls = ["client_certificate", "client_key"];
+            let of_login = [
+                ("token", &["token"][..]),
+                ("approle", &["auth_mount", "role_id", "secret_id", "secret_id_wrapped"]),
+                ("kubernetes", &["auth_mount", "role", "token_file"]),
+                ("jwt", &["auth_mount", "role", "jwt"]),
+                ("aws", &["auth_mount", "role", "aws_connector", "server_id"]),
+                ("certificate", &["auth_mount", "role"]),
+                ("agent", &["token_file"]),
+            ];
+            for (auth, used) in of_login {
+                let all = of_login.iter().flat_map(|(_, keys)| *keys);
+                let unused: Vec<_> = all.filter(|key| !used.contains(key)).copied().collect();
+                let is = format!("auth = \"{auth}\"");
+                let vault = without(vault, &unused).replace("auth = \"token\"", &is);
+                let references = "[[store.references]]\nname = \"x\"\nconfig = \"x.toml\"\n";
+                let aws = "[[aws.connectors]]\nname = \"aws\"\nregion = \"eu-central-1\"\n";
+                let aws = if cfg!(feature = "aws") { aws } else { "" };
+                let text = format!("{base}{references}{aws}[[vault.connectors]]\n{vault}");
+                Config::parse(&text).expect(auth);
+                if auth != "certificate" {
+                    let text = without(&text, &tls);
+                    Config::parse(&text).expect(auth);
+                }
+            }
         }
     }
 

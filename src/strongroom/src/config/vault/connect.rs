@@ -1,0 +1,103 @@
+//! From a connector to Vault, and to what is reached there.
+
+use std::sync::Arc;
+
+use strongroom_core::{Error, ExternalStore, KeyWrapper, Result, SecretBytes, SecretStore};
+use strongroom_vault::{
+    AppRole, Auth, ClientCertificate, Jwt, Kubernetes, SecretText, Vault, VaultSettings,
+};
+
+use super::{VaultAuth, VaultConnector};
+use crate::config::{Config, ConnectorSecret};
+
+impl Config {
+    /// Prepares the connections of a connector. Vault is not asked yet, but where secrets
+    /// of the connector lie in other stores, those may be.
+    ///
+    /// # Errors
+    /// `Configuration`, with the connector's name; and what the other stores say.
+    pub async fn connect_vault(&self, connector: &VaultConnector) -> Result<Vault> {
+        let place = |error| inside(&format!("connector {}", connector.name), error);
+        let settings = self.vault_settings(connector).await.map_err(place)?;
+        Vault::connect(&settings).map_err(place)
+    }
+
+    /// What a connector becomes. Relative paths begin at the configuration's directory.
+    /// What a login needs is read at each login.
+    ///
+    /// # Errors
+    /// Those of [`connector_secret`](Self::connector_secret), with the key.
+    pub async fn vault_settings(&self, connector: &VaultConnector) -> Result<VaultSettings> {
+        let connector = connector.completed()?;
+        let auth = self.vault_auth(&connector).await?;
+        let mut settings = VaultSettings::new("", auth);
+        settings.addresses.clone_from(&connector.addresses);
+        settings.namespace.clone_from(&connector.namespace);
+        settings.ca_file = connector.ca_file.as_ref().map(|file| self.base().join(file));
+        if let (Some(chain), Some(key)) = (&connector.client_certificate, &connector.client_key) {
+            let key = Arc::new(self.vault_part("client_key", key).await?);
+            let chain = self.base().join(chain);
+            settings.client_certificate = Some(ClientCertificate { chain, key });
+        }
+        settings.server_name.clone_from(&connector.server_name);
+        if let Some(proxy) = &connector.proxy {
+            settings.proxy = Some(Arc::new(self.vault_part("proxy", proxy).await?));
+        }
+        settings.revoke_on_close = connector.revoke_on_close;
+        settings.retries = connector.retries;
+        settings.connect_timeout = connector.connect_timeout;
+        settings.attempt_timeout = connector.attempt_timeout;
+        settings.timeout = connector.timeout;
+        Ok(settings)
+    }
+
+    async fn vault_auth(&self, connector: &VaultConnector) -> Result<Auth> {
+        let unchecked = || Error::internal("a connector to Vault was not checked");
+        let text = |secret: &Option<ConnectorSecret>| {
+            let source = secret.as_ref().map(|secret| self.secret_source(secret)).transpose()?;
+            Ok::<_, Error>(source.map(|source| SecretText::Read(Arc::new(source))))
+        };
+        let mount = |usual: &str| connector.auth_mount.clone().unwrap_or_else(|| usual.to_owned());
+        let role = || connector.role.clone();
+        let file = || connector.token_file.as_ref().map(|file| self.base().join(file));
+        Ok(match connector.auth {
+            VaultAuth::Token => match text(&connector.token)? {
+                Some(token) => Auth::Token(token),
+                None => {
+                    return Err(Error::configuration("there is no token, and VAULT_TOKEN is not set"));
+                }
+            },
+            VaultAuth::Approle => {
+                let role_id = connector.role_id.as_deref().ok_or_else(unchecked)?;
+                let mut login = AppRole::new(role_id, text(&connector.secret_id)?);
+                login.mount = mount("approle");
+                login.wrapped = connector.secret_id_wrapped;
+                Auth::AppRole(login)
+            }
+            VaultAuth::Kubernetes => {
+                let mut login = Kubernetes::new(&role().ok_or_else(unchecked)?);
+                login.mount = mount("kubernetes");
+                login.token_file = file().unwrap_or(login.token_file);
+                Auth::Kubernetes(login)
+            }
+            VaultAuth::Jwt => {
+                let token = text(&connector.jwt)?.ok_or_else(unchecked)?;
+                Auth::Jwt(Jwt { mount: mount("jwt"), role: role(), token })
+            }
+            VaultAuth::Aws => self.vault_auth_by_aws(connector, mount("aws")).await?,
+            VaultAuth::Certificate => Auth::Certificate { mount: mount("cert"), role: role() },
+            VaultAuth::Agent => Auth::AgentSink(file().ok_or_else(unchecked)?),
+        })
+    }
+
+    async fn vault_part(&self, key: &str, secret: &ConnectorSecret) -> Result<SecretBytes> {
+        self.connector_secret(secret).await.map_err(|error| inside(key, error))
+    }
+}
+
+/// The error of a part of something.
+fn inside(what: &str, error: Error) -> Error {
+    let message = format!("{what}: {}", error.message());
+    let placed = Error::new(error.kind(), message).retryable(error.is_retryable());
+    placed.with_source(error)
+}

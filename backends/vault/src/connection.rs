@@ -8,6 +8,7 @@ use strongroom_core::{Clock, Error, ErrorKind, Result, random};
 use strongroom_remote::{Renewing, Runtime};
 use tokio::time::{Instant, timeout};
 
+use crate::auth::Auth;
 use crate::error::{is_no_token, not_allowed};
 use crate::message::{Answer, Request};
 use crate::session::{Logins, Session};
@@ -33,6 +34,7 @@ pub struct Vault(Arc<Shared>);
 struct Shared {
     runtime: Runtime,
     asking: Asking,
+    auth: Auth,
     revoke_on_close: bool,
 }
 
@@ -64,14 +66,18 @@ impl Vault {
         let session = Renewing::new(Box::new(logins), Arc::clone(&clock));
         let (retries, timeout) = (settings.retries, settings.timeout);
         let asking = Asking { transport, session, clock, retries, timeout };
-        let revoke_on_close = settings.revoke_on_close;
-        Ok(Self(Arc::new(Shared { runtime, asking, revoke_on_close })))
+        let (auth, revoke_on_close) = (settings.auth.clone(), settings.revoke_on_close);
+        Ok(Self(Arc::new(Shared { runtime, asking, auth, revoke_on_close })))
     }
 
     /// The first of the addresses.
     #[must_use]
     pub fn address(&self) -> &str {
         self.0.asking.transport.first_address()
+    }
+
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.0.auth
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -82,6 +88,12 @@ impl Vault {
     pub(crate) async fn ask(&self, request: Request) -> Result<Answer> {
         let asking = self.0.asking.clone();
         self.0.runtime.run(async move { asking.ask(&request).await }).await
+    }
+
+    /// Asks each server once, without a token.
+    pub(crate) async fn ask_each(&self, request: Request) -> Result<Vec<(String, Result<Answer>)>> {
+        let transport = Arc::clone(&self.0.asking.transport);
+        self.0.runtime.run(async move { Ok(transport.ask_each(&request).await) }).await
     }
 }
 

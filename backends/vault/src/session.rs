@@ -116,16 +116,16 @@ mod tests {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let session = |life: u64| {
             let token = Arc::new(SecretBytes::copy_from(b"token").expect("memory"));
-            Session::new(token, Duration::from_secs(life), true, &clock)
+            Session::new(token, Duration::from_mins(life), true, &clock)
         };
-        let held = session(3600);
-        clock.advance(Duration::from_secs(1800));
-        assert!(is_worthwhile(&session(3600), &held));
-        assert!(is_worthwhile(&session(2700), &held));
-        assert!(!is_worthwhile(&session(2699), &held));
-        assert!(!is_worthwhile(&session(1800), &held), "the rest");
-        assert!(!is_worthwhile(&session(60), &held));
+        let held = session(60);
+        clock.advance(Duration::from_mins(30));
+        assert!(is_worthwhile(&session(60), &held));
+        assert!(is_worthwhile(&session(45), &held));
+        assert!(!is_worthwhile(&session(44), &held));
+        assert!(!is_worthwhile(&session(30), &held), "the rest");
+        assert!(!is_worthwhile(&session(1), &held));
         assert!(is_worthwhile(&session(0), &held), "for ever");
-        assert!(is_worthwhile(&session(60), &session(0)));
+        assert!(is_worthwhile(&session(1), &session(0)));
     }
 }

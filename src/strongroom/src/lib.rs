@@ -60,6 +60,7 @@
 //!   on sled and redb.
 //! - `aws` (default): KEKs on AWS KMS, secrets in AWS Secrets Manager, and the
 //!   documents that a role there needs.
+//! - `vault`: `HashiCorp` Vault and `OpenBao`.
 //! - `aws-lc-rs`: seals and opens with AWS-LC; the same records.
 
 pub mod config;
@@ -76,6 +77,8 @@ mod open;
 mod opened;
 #[cfg(feature = "local")]
 mod references;
+#[cfg(all(feature = "aws", feature = "vault"))]
+mod vault_identity;
 
 pub use config::Config;
 pub use home::Home;
@@ -88,3 +91,7 @@ pub use strongroom_aws as aws;
 pub use strongroom_core::*;
 #[cfg(feature = "local")]
 pub use strongroom_local as local;
+#[cfg(feature = "vault")]
+pub use strongroom_vault as vault;
+#[cfg(all(feature = "aws", feature = "vault"))]
+pub use vault_identity::AwsIdentity;

@@ -123,7 +123,7 @@ async fn with_aws(
     transport: &Transport,
 ) -> Result<Answer> {
     #[derive(Serialize)]
-    struct Body<'a> {
+    struct Signed<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         role: Option<&'a str>,
         #[serde(rename = "iam_http_request_method")]
@@ -143,14 +143,14 @@ async fn with_aws(
     let url = guarded::base64(signed.url.as_bytes())?;
     let body = guarded::base64(signed.body.as_bytes())?;
     let headers = guarded::base64(guarded::json(&headers)?.expose())?;
-    let body = Body {
+    let signed = Signed {
         role,
         method: "POST",
         url: text(&url)?,
         body: text(&body)?,
         headers: text(&headers)?,
     };
-    login_at(mount, &body, transport).await
+    login_at(mount, &signed, transport).await
 }
 
 async fn login_at(mount: &str, body: &impl Serialize, transport: &Transport) -> Result<Answer> {

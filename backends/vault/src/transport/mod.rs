@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, Url};
 use strongroom_core::{Error, Result, SecretBytes};
@@ -102,6 +103,19 @@ impl Transport {
         Err(failed.unwrap_or_else(|| Error::internal("there is no Vault server to ask").into()))
     }
 
+    /// What each server says itself, by its address.
+    pub(crate) async fn ask_each(&self, request: &Request) -> Vec<(String, Result<Answer>)> {
+        let ask = async |server: &Server| {
+            let said = server.ask(server.url(request)?, request, None, &self.headers).await?;
+            match said {
+                Said::Answer(answer) => Ok(answer),
+                Said::Redirect(_) => Err(Error::unavailable("it redirects")),
+            }
+        };
+        let answers = join_all(self.servers.iter().map(ask)).await;
+        self.servers.iter().map(|server| server.address.clone()).zip(answers).collect()
+    }
+
     pub(crate) fn first_address(&self) -> &str {
         self.servers.first().map_or("", |server| &server.address)
     }
@@ -115,21 +129,17 @@ impl Transport {
     ) -> Result<Answer, Failed> {
         let server = &self.servers[at];
         let url = server.url(request)?;
-        let (said, by) = match server.ask(url, request, token, &self.headers).await? {
-            // As every client does, once.
-            Said::Redirect(to) => match self.servers.iter().position(|other| other.is_at(&to)) {
-                Some(active) => {
-                    let other = &self.servers[active];
-                    let url = other.url(request)?;
-                    (other.ask(url, request, token, &self.headers).await?, active)
-                }
-                None => {
-                    server.check_redirect(&to)?;
-                    (server.ask(to, request, token, &self.headers).await?, at)
-                }
-            },
-            answer @ Said::Answer(_) => (answer, at),
-        };
+        let (mut said, mut by) = (server.ask(url, request, token, &self.headers).await?, at);
+        // It is followed once, as by every client.
+        if let Said::Redirect(to) = said {
+            let known = self.servers.iter().position(|other| other.is_at(&to));
+            let to = match known {
+                Some(active) => self.servers[active].url(request)?,
+                None => server.check_redirect(to)?,
+            };
+            by = known.unwrap_or(at);
+            said = self.servers[by].ask(to, request, token, &self.headers).await?;
+        }
         match said {
             Said::Answer(answer) => {
                 self.preferred.store(by, Ordering::Relaxed);
@@ -185,7 +195,7 @@ impl Server {
     }
 
     /// Refuses to go where a token must not, or cannot.
-    fn check_redirect(&self, to: &Url) -> Result<(), Failed> {
+    fn check_redirect(&self, to: Url) -> Result<Url, Failed> {
         let Self { address, base, .. } = self;
         let origin = to.origin().ascii_serialization();
         let refuse = |why: &str| {
@@ -198,7 +208,7 @@ impl Server {
         if base != address {
             return refuse("add this address to the others, so that server_name holds for it too");
         }
-        Ok(())
+        Ok(to)
     }
 
     async fn ask(

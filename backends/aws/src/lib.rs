@@ -9,6 +9,7 @@
 //! own, so that the engine's futures still run on any executor.
 
 mod backoff;
+mod caller_identity;
 mod check;
 mod connection;
 mod credentials;
@@ -23,6 +24,7 @@ mod runtime;
 mod secrets_manager;
 
 pub use self::backoff::Backoff;
+pub use self::caller_identity::SignedCallerIdentity;
 pub use self::check::{Caller, Probe};
 pub use self::connection::{Aws, AwsSettings};
 pub use self::credentials::{AccessKey, AssumeRole, Credential, Token, TokenSource, WebIdentity};

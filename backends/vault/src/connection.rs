@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use strongroom_core::{Clock, Error, ErrorKind, Result, random};
 use strongroom_remote::{Renewing, Runtime};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::auth::Auth;
+use crate::error::{is_no_token, not_allowed};
 use crate::message::{Answer, Request};
 use crate::session::{Logins, Session};
 use crate::settings::VaultSettings;
-use crate::transport::Transport;
+use crate::transport::{Failed, Transport};
 
 /// What a repeated attempt waits for: a random part of a delay that doubles from the
 /// first to the last ("full jitter", AWS Architecture Blog, "Exponential Backoff And
 /// Jitter").
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(2);
+
+/// A session that is younger is believed to be accepted, if nobody can tell.
+const BELIEVED: Duration = Duration::from_mins(1);
 
 /// The longest time that is given to end a session.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -29,6 +34,7 @@ pub struct Vault(Arc<Shared>);
 struct Shared {
     runtime: Runtime,
     asking: Asking,
+    auth: Auth,
     revoke_on_close: bool,
 }
 
@@ -60,14 +66,18 @@ impl Vault {
         let session = Renewing::new(Box::new(logins), Arc::clone(&clock));
         let (retries, timeout) = (settings.retries, settings.timeout);
         let asking = Asking { transport, session, clock, retries, timeout };
-        let revoke_on_close = settings.revoke_on_close;
-        Ok(Self(Arc::new(Shared { runtime, asking, revoke_on_close })))
+        let (auth, revoke_on_close) = (settings.auth.clone(), settings.revoke_on_close);
+        Ok(Self(Arc::new(Shared { runtime, asking, auth, revoke_on_close })))
     }
 
     /// The first of the addresses.
     #[must_use]
     pub fn address(&self) -> &str {
         self.0.asking.transport.first_address()
+    }
+
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.0.auth
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -78,6 +88,12 @@ impl Vault {
     pub(crate) async fn ask(&self, request: Request) -> Result<Answer> {
         let asking = self.0.asking.clone();
         self.0.runtime.run(async move { asking.ask(&request).await }).await
+    }
+
+    /// Asks each server once, without a token.
+    pub(crate) async fn ask_each(&self, request: Request) -> Result<Vec<(String, Result<Answer>)>> {
+        let transport = Arc::clone(&self.0.asking.transport);
+        self.0.runtime.run(async move { Ok(transport.ask_each(&request).await) }).await
     }
 }
 
@@ -92,53 +108,70 @@ impl Asking {
     }
 
     async fn ask_again(&self, request: &Request) -> Result<Answer> {
+        let deadline = Instant::now() + self.timeout;
         let mut attempts = 0;
         loop {
-            let error = match self.ask_once(request).await {
+            let Failed { error, may_be_done, .. } = match self.ask_once(request).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => error,
+                Err(failed) => failed,
             };
-            // What may have had its effect is not repeated.
-            let was_refused = error.kind() == ErrorKind::Throttled;
-            let may_repeat = error.is_retryable() && (request.repeatable || was_refused);
+            let may_repeat = error.is_retryable() && (request.repeatable || !may_be_done);
             if !may_repeat || attempts >= self.retries {
                 return Err(error);
             }
             let jitter = random_part(delay(attempts))?;
             let wait = error.retry_after().map_or(jitter, |asked| asked.max(jitter));
+            if Instant::now() + wait >= deadline {
+                return Err(error);
+            }
             tokio::time::sleep(wait).await;
             attempts += 1;
         }
     }
 
     /// With a new session once, if the one that was held has ended before its time.
-    async fn ask_once(&self, request: &Request) -> Result<Answer> {
+    async fn ask_once(&self, request: &Request) -> Result<Answer, Failed> {
         if let Some(token) = &request.token {
             return self.transport.attempt(request, Some(token)).await;
         }
         let session = self.session.get().await?;
-        let error = match self.transport.attempt(request, Some(&session.token)).await {
-            Err(error) if error.kind() == ErrorKind::AccessDenied => error,
+        let refused = match self.transport.attempt(request, Some(&session.token)).await {
+            Err(failed) if failed.error.kind() == ErrorKind::AccessDenied => failed.error,
             answer => return answer,
         };
-        if self.is_accepted(&session, &error).await {
-            return Err(error);
+        if self.is_accepted(&session, &refused).await {
+            return Err(not_allowed(request, &refused).into());
         }
         self.session.forget(&session);
         let session = self.session.get().await?;
-        self.transport.attempt(request, Some(&session.token)).await
+        let refused = match self.transport.attempt(request, Some(&session.token)).await {
+            Err(failed) if failed.error.kind() == ErrorKind::AccessDenied => failed.error,
+            answer => return answer,
+        };
+        if is_no_token(&refused) {
+            self.session.forget(&session);
+            let what = "Vault does not accept the token that it was just given: it has ended, \
+                        or was revoked";
+            return Err(Error::unauthenticated(what).with_source(refused).into());
+        }
+        Err(not_allowed(request, &refused).into())
     }
 
     /// Whether a token that was refused is one, and only its policies do not allow what
-    /// was asked. Newer servers say so, the others are asked about the token.
+    /// was asked. Vault says so, others are asked about the token.
     async fn is_accepted(&self, session: &Session, refused: &Error) -> bool {
-        if refused.message().contains("invalid token") {
+        if is_no_token(refused) {
             return false;
         }
         let looked = Request::get("auth/token/lookup-self");
-        match self.transport.attempt(&looked, Some(&session.token)).await {
-            Ok(_) => true,
-            Err(error) => error.kind() != ErrorKind::AccessDenied,
+        match self.transport.attempt(&looked, Some(&session.token)).await.map_err(Error::from) {
+            Err(error) if is_no_token(&error) => false,
+            // A policy may not allow that either, and then nobody knows. What is denied
+            // again and again must not log in again and again.
+            Err(error) if error.kind() == ErrorKind::AccessDenied => {
+                self.clock.now().since(session.since) < BELIEVED
+            }
+            _ => true,
         }
     }
 }

@@ -37,13 +37,24 @@ pub(crate) fn refused(request: &Request, answer: &Answer, after: Option<Duration
                 None => error,
             }
         }
-        ErrorKind::Unavailable => Error::unavailable(told),
-        ErrorKind::AccessDenied => Error::access_denied(format!(
-            "{told}; a policy has to say: path \"{}\" {{ capabilities = [\"{}\"] }}",
-            request.path, request.capability
-        )),
         kind => Error::new(kind, told),
     }
+}
+
+/// The error of a request that Vault refused though it accepts the token.
+pub(crate) fn not_allowed(request: &Request, refused: &Error) -> Error {
+    Error::access_denied(format!(
+        "{}; a policy has to say: path \"{}\" {{ capabilities = [\"{}\"] }}",
+        refused.message(),
+        request.path,
+        request.capability
+    ))
+}
+
+/// Whether Vault says that the token is none. Older servers, and `OpenBao`, say only
+/// that something is not allowed.
+pub(crate) fn is_no_token(refused: &Error) -> bool {
+    refused.kind() == ErrorKind::AccessDenied && refused.message().contains("invalid token")
 }
 
 /// API documentation, "HTTP status codes". 412 and 472 to 474 are of servers that are
@@ -74,6 +85,9 @@ pub(crate) fn words(answer: &Answer) -> String {
     }
     let errors = serde_json::from_slice(answer.body.expose());
     let errors = errors.unwrap_or(Errors { errors: Vec::new() }).errors.join("; ");
+    // AWS's answer to a wrong signature, which Vault passes on, quotes what was signed, and
+    // a session's token with it.
+    let errors = errors.split("The Canonical String").next().unwrap_or_default();
     let said = errors.split_whitespace().collect::<Vec<_>>().join(" ");
     let said: String = said.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
     if said.is_empty() { format!("status {}", answer.status) } else { said }

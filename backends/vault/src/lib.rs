@@ -1,7 +1,7 @@
 //! The backend of `HashiCorp` Vault and `OpenBao`, which speak the same protocol.
 //!
 //! [`Vault`] is a connection: its addresses, TLS, proxy, and as whom it logs in
-//! ([`Auth`]).
+//! ([`Auth`]). It says what it may not do ([`Vault::allowed`]) of what a [`Policy`] has.
 //!
 //! The protocol is spoken here, over reqwest, and not by the client library vaultrs:
 //! that keeps the token as text for as long as it lives, writes each refusal to the
@@ -9,10 +9,12 @@
 //! again.
 
 mod auth;
+mod check;
 mod connection;
 mod error;
 mod guarded;
 mod message;
+mod policy;
 mod session;
 mod settings;
 mod transport;
@@ -20,5 +22,7 @@ mod transport;
 pub use self::auth::{
     AppRole, Auth, Identity, Jwt, Kubernetes, ReadSecret, SecretText, SignedRequest,
 };
+pub use self::check::{Allowed, Caller};
 pub use self::connection::Vault;
+pub use self::policy::{Capability, KvDirectory, Policy, Rule};
 pub use self::settings::{ClientCertificate, VaultSettings};

@@ -175,6 +175,11 @@ impl Answer {
     }
 
     pub(crate) fn envelope<'a, T: Deserialize<'a>>(&'a self) -> Result<Envelope<T>> {
+        self.bare()
+    }
+
+    /// An answer that is in no envelope.
+    pub(crate) fn bare<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
         // The parser's error may quote a value: it is not kept.
         serde_json::from_slice(self.body.expose()).map_err(|error| {
             nonsense(&format!("it is not as expected, in column {}", error.column()))

@@ -15,16 +15,29 @@ use crate::transport::Transport;
 /// A token, and how long it lasts.
 pub(crate) struct Session {
     pub(crate) token: Arc<SecretBytes>,
+    /// When Vault gave it, or was last seen to accept it.
+    pub(crate) since: Timestamp,
     pub(crate) ends: Option<Timestamp>,
     /// Whether Vault renews it; else there has to be another login.
     pub(crate) renewable: bool,
 }
 
 impl Session {
-    pub(crate) fn of(granted: Granted, clock: &dyn Clock) -> Self {
+    /// One that lasts for `life` from now on; for ever without it.
+    pub(crate) fn new(
+        token: Arc<SecretBytes>,
+        life: Duration,
+        renewable: bool,
+        clock: &dyn Clock,
+    ) -> Self {
+        let since = clock.now();
+        let ends = (!life.is_zero()).then(|| since.plus(life));
+        Self { token, since, ends, renewable }
+    }
+
+    fn of(granted: Granted, clock: &dyn Clock) -> Self {
         let life = Duration::from_secs(granted.lease_duration);
-        let ends = (!life.is_zero()).then(|| clock.now().plus(life));
-        Self { token: Arc::new(granted.client_token.0), ends, renewable: granted.renewable }
+        Self::new(Arc::new(granted.client_token.0), life, granted.renewable, clock)
     }
 }
 
@@ -56,13 +69,15 @@ pub(crate) struct Logins {
 #[async_trait]
 impl Source<Session> for Logins {
     async fn fetch(&self, held: Option<&Session>) -> Result<Session> {
-        if let Some(held) = held.filter(|held| held.renewable)
-            && let Ok(renewed) = self.renew(held).await
-            && lasts_longer(&renewed, held)
-        {
-            return Ok(renewed);
+        if let Some(held) = held.filter(|held| held.renewable) {
+            match self.renew(held).await {
+                Ok(renewed) if is_worthwhile(&renewed, held) => return Ok(renewed),
+                // Whoever does not answer lets nobody log in either.
+                Err(error) if error.is_retryable() => return Err(error),
+                _ => {}
+            }
         }
-        // Not renewable, refused, or at its longest life: another login.
+        // Not renewable, refused, or near its longest life: another login.
         self.auth.login(&self.transport, &*self.clock).await
     }
 }
@@ -75,13 +90,11 @@ impl Logins {
     }
 }
 
-/// Vault cuts a renewal to the longest life of the token. What it gave last may be the
-/// rest, and then it is time for a login.
-fn lasts_longer(renewed: &Session, held: &Session) -> bool {
-    match (renewed.ends, held.ends) {
-        (Some(renewed), Some(held)) => renewed > held,
-        _ => true,
-    }
+/// Vault cuts a renewal to the longest life of the token. The last ones would give less
+/// and less: what gives no quarter of the life before is left, for a login.
+fn is_worthwhile(renewed: &Session, held: &Session) -> bool {
+    let (Some(renewed), Some(ends)) = (renewed.ends, held.ends) else { return true };
+    renewed.since(ends) >= ends.since(held.since) / 4
 }
 
 /// The session that an answer to a login, or to a renewal, grants.
@@ -90,4 +103,29 @@ pub(crate) fn granted(answer: &Answer, clock: &dyn Clock) -> Result<Session> {
     let granted = envelope.auth;
     let granted = granted.ok_or_else(|| crate::message::nonsense("there is no token in it"))?;
     Ok(Session::of(granted, clock))
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::clock::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn a_renewal_that_gives_little_more_is_left_for_a_login() {
+        let clock = ManualClock::new(Timestamp(1_000_000));
+        let session = |life: u64| {
+            let token = Arc::new(SecretBytes::copy_from(b"token").expect("memory"));
+            Session::new(token, Duration::from_mins(life), true, &clock)
+        };
+        let held = session(60);
+        clock.advance(Duration::from_mins(30));
+        assert!(is_worthwhile(&session(60), &held));
+        assert!(is_worthwhile(&session(45), &held));
+        assert!(!is_worthwhile(&session(44), &held));
+        assert!(!is_worthwhile(&session(30), &held), "the rest");
+        assert!(!is_worthwhile(&session(1), &held));
+        assert!(is_worthwhile(&session(0), &held), "for ever");
+        assert!(is_worthwhile(&session(1), &session(0)));
+    }
 }

@@ -108,6 +108,11 @@ impl VaultSettings {
         if let Some(namespace) = self.namespace.as_deref().filter(|name| !header(name)) {
             return refuse(format!("{} is no namespace", namespace.escape_debug()));
         }
+        if self.revoke_on_close && matches!(self.auth, Auth::AgentSink(_)) {
+            return refuse(
+                "revoke_on_close would end the token of the agent, which others use too".to_owned(),
+            );
+        }
         self.auth.check(self.client_certificate.is_some())
     }
 }

@@ -45,8 +45,17 @@ struct Shared<T> {
     source: Box<dyn Source<T>>,
     clock: Arc<dyn Clock>,
     held: Mutex<Option<Held<T>>>,
+    flights: Mutex<Flights>,
     /// Whoever renews has it.
     turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// How the source was asked so far.
+#[derive(Default)]
+struct Flights {
+    ended: u64,
+    /// Why the last one failed.
+    error: Option<Error>,
 }
 
 struct Held<T> {
@@ -61,11 +70,12 @@ impl<T: Lasting> Renewing<T> {
     /// Nobody is asked yet.
     #[must_use]
     pub fn new(source: Box<dyn Source<T>>, clock: Arc<dyn Clock>) -> Self {
-        let (held, turn) = (Mutex::default(), Arc::default());
-        Self(Arc::new(Shared { source, clock, held, turn }))
+        let (held, flights, turn) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self(Arc::new(Shared { source, clock, held, flights, turn }))
     }
 
     /// One that has not ended. One that ends soon is renewed behind the caller's back.
+    /// Whoever waits while the source fails shares its error.
     pub async fn get(&self) -> Result<Arc<T>> {
         let shared = &self.0;
         if let Some(held) = shared.usable() {
@@ -83,12 +93,16 @@ impl<T: Lasting> Renewing<T> {
         }
         // In a task of its own: whoever began may give up, the others still wait.
         let shared = Arc::clone(shared);
+        let before = shared.flights().ended;
         let renewed = tokio::spawn(async move {
             let _turn = shared.turn.lock().await;
-            match shared.usable() {
-                Some(held) => Ok(held.what),
-                None => shared.renew().await,
+            if let Some(held) = shared.usable() {
+                return Ok(held.what);
             }
+            if let Some(error) = shared.failed_since(before) {
+                return Err(error);
+            }
+            shared.renew().await
         });
         renewed.await.unwrap_or_else(|_| Err(Error::internal("taking a session panicked")))
     }
@@ -114,6 +128,16 @@ impl<T: Lasting> Shared<T> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn flights(&self) -> std::sync::MutexGuard<'_, Flights> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the source failed after so many flights, if it did.
+    fn failed_since(&self, ended: u64) -> Option<Error> {
+        let flights = self.flights();
+        flights.error.clone().filter(|_| flights.ended > ended)
+    }
+
     fn usable(&self) -> Option<Held<T>> {
         let held = self.lock().as_ref().map(Held::clone)?;
         let now = self.clock.now();
@@ -127,6 +151,11 @@ impl<T: Lasting> Shared<T> {
     async fn renew(&self) -> Result<Arc<T>> {
         let before = self.usable();
         let fetched = self.source.fetch(before.as_ref().map(|held| &*held.what)).await;
+        {
+            let mut flights = self.flights();
+            flights.ended += 1;
+            flights.error = fetched.as_ref().err().cloned();
+        }
         let now = self.clock.now();
         let mut held = self.lock();
         match fetched {
@@ -243,6 +272,27 @@ mod tests {
             assert_eq!(one.await.expect("no panic"), 1);
         }
         assert_eq!(source.given.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_share_a_failure_too() {
+        let (source, renewing) = source();
+        source.fails.store(1, Ordering::Relaxed);
+        let asked: Vec<_> = (0..50)
+            .map(|_| {
+                let renewing = renewing.clone();
+                tokio::spawn(async move { renewing.get().await })
+            })
+            .collect();
+        // Nothing else runs meanwhile: all of them have begun to wait then.
+        tokio::task::yield_now().await;
+        source.permits.add_permits(50);
+        for one in asked {
+            one.await.expect("no panic").expect_err("the source is down");
+        }
+        assert_eq!(source.given.load(Ordering::Relaxed), 1);
+        source.fails.store(0, Ordering::Relaxed);
+        assert_eq!(number(&renewing).await, 2, "whoever comes later asks again");
     }
 
     #[tokio::test]

@@ -80,6 +80,8 @@ mod opened;
 mod paths;
 #[cfg(feature = "local")]
 mod references;
+#[cfg(all(feature = "aws", feature = "vault"))]
+mod vault_identity;
 
 pub use config::Config;
 pub use home::Home;
@@ -90,7 +92,9 @@ pub use open::OpenOptions;
 #[cfg(feature = "aws")]
 pub use strongroom_aws as aws;
 pub use strongroom_core::*;
-#[cfg(feature = "vault")]
-pub use strongroom_vault as vault;
 #[cfg(feature = "local")]
 pub use strongroom_local as local;
+#[cfg(feature = "vault")]
+pub use strongroom_vault as vault;
+#[cfg(all(feature = "aws", feature = "vault"))]
+pub use vault_identity::AwsIdentity;

@@ -1,15 +1,16 @@
 //! Login with a role id and a secret id, which may come wrapped.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use strongroom_core::{Error, ErrorKind, Result, SecretBytes};
+use tokio::sync::Mutex;
 
 use super::secret::SecretText;
-use crate::guarded::GuardedText;
+use crate::guarded::{Exposed, GuardedText};
 use crate::message::Request;
-use crate::transport::Transport;
+use crate::transport::{Failed, Transport};
 
 /// Login with a role id and a secret id.
 #[derive(Clone)]
@@ -50,39 +51,72 @@ impl AppRole {
         if !self.wrapped {
             return Ok(Some(given));
         }
-        let known = self.known(&given);
-        if known.is_some() {
-            return Ok(known);
+        // Whoever else logs in waits: it can be unwrapped once.
+        let mut unwrapped = self.unwrapped.lock().await;
+        if let Some(known) = unwrapped.as_ref().filter(|known| *known.token == *given) {
+            return Ok(Some(Arc::clone(&known.secret_id)));
         }
-        let secret_id = Arc::new(unwrap(transport, Arc::clone(&given)).await?);
-        let unwrapped = Unwrapped { token: given, secret_id: Arc::clone(&secret_id) };
-        *self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner) = Some(unwrapped);
+        self.check_origin(transport, &given).await?;
+        let secret_id = Arc::new(unwrap(transport, &given).await?);
+        *unwrapped = Some(Unwrapped { token: given, secret_id: Arc::clone(&secret_id) });
         Ok(Some(secret_id))
     }
 
-    fn known(&self, token: &SecretBytes) -> Option<Arc<SecretBytes>> {
-        let unwrapped = self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = unwrapped.as_ref().filter(|known| *known.token == *token)?;
-        Some(Arc::clone(&known.secret_id))
+    /// Whoever has unwrapped a secret id on its way can wrap it again, or another one:
+    /// but not so that Vault says the role's own path made it (Vault's documentation,
+    /// "Response wrapping token validation").
+    async fn check_origin(&self, transport: &Transport, token: &SecretBytes) -> Result<()> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            token: Exposed<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Origin {
+            creation_path: String,
+        }
+        let token = Exposed::new(token)
+            .ok_or_else(|| Error::configuration("the wrapped secret id is no token"))?;
+        let request = Request::post("sys/wrapping/lookup", &Body { token })?.repeatable();
+        let answer = transport.attempt(&request, None).await.map_err(used)?;
+        let path = answer.data::<Origin>()?.creation_path;
+        let of_role = path.strip_prefix(&format!("auth/{}/role/", self.mount));
+        let is_secret_id = |rest: &str| {
+            matches!(rest.rsplit_once('/'), Some((_, "secret-id" | "custom-secret-id")))
+        };
+        if of_role.is_some_and(is_secret_id) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unauthenticated,
+            format!(
+                "the wrapped secret id of the AppRole was made by {}, and not by a role of \
+                 auth/{}: somebody may have unwrapped the true one, and can log in with it",
+                path.escape_debug(),
+                self.mount
+            ),
+        ))
     }
 }
 
-async fn unwrap(transport: &Transport, token: Arc<SecretBytes>) -> Result<SecretBytes> {
+async fn unwrap(transport: &Transport, token: &SecretBytes) -> Result<SecretBytes> {
     #[derive(Deserialize)]
     struct Wrapped {
         secret_id: GuardedText,
     }
     let request = Request::post_nothing("sys/wrapping/unwrap")?;
-    let answer = match transport.attempt(&request, Some(&token)).await {
-        Ok(answer) => answer,
-        Err(error) if error.is_retryable() => return Err(error),
-        Err(error) => {
-            let what = "the wrapped secret id of the AppRole cannot be unwrapped: it has ended, or \
-                        somebody has unwrapped it already, who can log in with it then";
-            return Err(Error::new(ErrorKind::Unauthenticated, what).with_source(error));
-        }
-    };
+    let answer = transport.attempt(&request, Some(token)).await.map_err(used)?;
     Ok(answer.data::<Wrapped>()?.secret_id.0)
+}
+
+fn used(failed: Failed) -> Error {
+    let error = Error::from(failed);
+    if error.is_retryable() {
+        return error;
+    }
+    let what = "the wrapped secret id of the AppRole cannot be unwrapped: it has ended, or \
+                somebody has unwrapped it already, who can log in with it then; destroy that \
+                secret id, and give another one";
+    Error::new(ErrorKind::Unauthenticated, what).with_source(error)
 }
 
 impl fmt::Debug for AppRole {

@@ -1,6 +1,7 @@
 //! The requests of each login.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,11 +24,7 @@ impl Auth {
     pub(crate) async fn login(&self, transport: &Transport, clock: &dyn Clock) -> Result<Session> {
         let answer = match self {
             Self::Token(token) => return of_token(token, transport, clock).await,
-            Self::AgentSink(path) => {
-                let token = Arc::new(read_file(path)?);
-                let ends = Some(clock.now().plus(SINK_AGAIN));
-                return Ok(Session { token, ends, renewable: false });
-            }
+            Self::AgentSink(path) => return of_sink(path, clock),
             Self::AppRole(login) => with_approle(login, transport).await,
             Self::Kubernetes(login) => {
                 let jwt = read_file(&login.token_file)?;
@@ -54,6 +51,19 @@ impl Auth {
     }
 }
 
+/// What an agent looks after, and not us.
+fn of_sink(path: &Path, clock: &dyn Clock) -> Result<Session> {
+    let token = read_file(path)?;
+    if token.expose().starts_with(b"{") {
+        let shown = path.display();
+        return Err(Error::configuration(format!(
+            "the token in the sink {shown} is wrapped or encrypted: give the agent a sink \
+             without wrap_ttl and dh_type, which only this user can read"
+        )));
+    }
+    Ok(Session::new(Arc::new(token), SINK_AGAIN, false, clock))
+}
+
 /// A token tells itself how long it lasts.
 async fn of_token(token: &SecretText, transport: &Transport, clock: &dyn Clock) -> Result<Session> {
     #[derive(Deserialize)]
@@ -65,17 +75,17 @@ async fn of_token(token: &SecretText, transport: &Transport, clock: &dyn Clock) 
     }
     let token = token.read().await?;
     let request = Request::get("auth/token/lookup-self");
-    let answer = transport.attempt(&request, Some(&token)).await.map_err(|error| {
+    let answer = transport.attempt(&request, Some(&token)).await.map_err(|failed| {
+        let error = Error::from(failed);
         if error.kind() == ErrorKind::AccessDenied {
-            let what = "Vault does not accept the token: it has ended, or was revoked";
+            let what = "Vault does not accept the token: it has ended, or was revoked, or its \
+                        policies do not allow it to look itself up (auth/token/lookup-self)";
             return Error::unauthenticated(what).with_source(error);
         }
         error
     })?;
     let told: Told = answer.data()?;
-    let life = Duration::from_secs(told.ttl);
-    let ends = (!life.is_zero()).then(|| clock.now().plus(life));
-    Ok(Session { token, ends, renewable: told.renewable })
+    Ok(Session::new(token, Duration::from_secs(told.ttl), told.renewable, clock))
 }
 
 async fn with_approle(login: &AppRole, transport: &Transport) -> Result<Answer> {
@@ -113,7 +123,7 @@ async fn with_aws(
     transport: &Transport,
 ) -> Result<Answer> {
     #[derive(Serialize)]
-    struct Body<'a> {
+    struct Signed<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         role: Option<&'a str>,
         #[serde(rename = "iam_http_request_method")]
@@ -133,25 +143,28 @@ async fn with_aws(
     let url = guarded::base64(signed.url.as_bytes())?;
     let body = guarded::base64(signed.body.as_bytes())?;
     let headers = guarded::base64(guarded::json(&headers)?.expose())?;
-    let body = Body {
+    let signed = Signed {
         role,
         method: "POST",
         url: text(&url)?,
         body: text(&body)?,
         headers: text(&headers)?,
     };
-    login_at(mount, &body, transport).await
+    login_at(mount, &signed, transport).await
 }
 
 async fn login_at(mount: &str, body: &impl Serialize, transport: &Transport) -> Result<Answer> {
     let request = Request::post(format!("auth/{mount}/login"), body)?;
-    transport.attempt(&request, None).await.map_err(|error| match error.kind() {
-        // Vault has many ways to say that it does not know who that is.
-        ErrorKind::AccessDenied | ErrorKind::Internal | ErrorKind::NotFound => {
-            let what = format!("Vault refuses the login at auth/{mount}: {}", error.message());
-            Error::unauthenticated(what).with_source(error)
+    transport.attempt(&request, None).await.map_err(|failed| {
+        let error = Error::from(failed);
+        match error.kind() {
+            // Vault has many ways to say that it does not know who that is.
+            ErrorKind::AccessDenied | ErrorKind::Internal | ErrorKind::NotFound => {
+                let what = format!("Vault refuses the login: {}", error.message());
+                Error::unauthenticated(what).with_source(error)
+            }
+            _ => error,
         }
-        _ => error,
     })
 }
 

@@ -29,6 +29,7 @@ pub struct Vault(Arc<Shared>);
 struct Shared {
     runtime: Runtime,
     asking: Asking,
+    namespace: Option<String>,
     revoke_on_close: bool,
 }
 
@@ -60,14 +61,18 @@ impl Vault {
         let session = Renewing::new(Box::new(logins), Arc::clone(&clock));
         let (retries, timeout) = (settings.retries, settings.timeout);
         let asking = Asking { transport, session, clock, retries, timeout };
-        let revoke_on_close = settings.revoke_on_close;
-        Ok(Self(Arc::new(Shared { runtime, asking, revoke_on_close })))
+        let (namespace, revoke_on_close) = (settings.namespace.clone(), settings.revoke_on_close);
+        Ok(Self(Arc::new(Shared { runtime, asking, namespace, revoke_on_close })))
     }
 
     /// The first of the addresses.
     #[must_use]
     pub fn address(&self) -> &str {
         self.0.asking.transport.first_address()
+    }
+
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.0.namespace.as_deref()
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

@@ -15,6 +15,7 @@ mod guarded;
 mod message;
 mod session;
 mod settings;
+mod transit;
 mod transport;
 
 pub use self::auth::{
@@ -22,3 +23,4 @@ pub use self::auth::{
 };
 pub use self::connection::Vault;
 pub use self::settings::{ClientCertificate, VaultSettings};
+pub use self::transit::VaultTransit;

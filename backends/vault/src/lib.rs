@@ -12,6 +12,7 @@ mod auth;
 mod connection;
 mod error;
 mod guarded;
+mod lease;
 mod message;
 mod session;
 mod settings;
@@ -22,5 +23,6 @@ pub use self::auth::{
     AppRole, Auth, Identity, Jwt, Kubernetes, ReadSecret, SecretText, SignedRequest,
 };
 pub use self::connection::Vault;
+pub use self::lease::{LeaseOptions, VaultLeases};
 pub use self::settings::{ClientCertificate, VaultSettings};
 pub use self::transit::VaultTransit;

@@ -48,7 +48,7 @@ impl ExternalStore for External {
         }
         let values = self.values.lock().expect("not poisoned");
         let (kind, value) = values.get(path).ok_or_else(|| Error::not_found("nothing there"))?;
-        Ok(ExternalValue { value: SecretBytes::copy_from(value.as_bytes())?, kind: *kind })
+        Ok(ExternalValue::new(SecretBytes::copy_from(value.as_bytes())?, *kind))
     }
 }
 

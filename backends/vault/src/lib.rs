@@ -13,10 +13,12 @@ mod check;
 mod connection;
 mod error;
 mod guarded;
+mod lease;
 mod message;
 mod policy;
 mod session;
 mod settings;
+mod transit;
 mod transport;
 
 pub use self::auth::{
@@ -24,5 +26,7 @@ pub use self::auth::{
 };
 pub use self::check::{Allowed, Caller};
 pub use self::connection::Vault;
+pub use self::lease::{LeaseOptions, VaultLeases};
 pub use self::policy::{Capability, KvDirectory, Policy, Rule};
 pub use self::settings::{ClientCertificate, VaultSettings};
+pub use self::transit::VaultTransit;

@@ -12,7 +12,10 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         (ErrorKind::AccessDenied, Some("check AWS")) => {
             "`strongroom aws policy --for connector` writes a policy that allows what it needs"
         }
-        (_, Some("check AWS")) => return None,
+        (ErrorKind::AccessDenied, Some("check Vault")) => {
+            "`strongroom vault policy` writes the whole policy"
+        }
+        (_, Some("check AWS" | "check Vault")) => return None,
         (ErrorKind::NotFound, _) if message.contains("audit log") => {
             "the log is written with the first operation; see [audit] in the configuration"
         }

@@ -39,7 +39,7 @@ impl Config {
                 self.open_aws_external(entry).await
             }
             #[cfg(feature = "vault")]
-            ReferenceType::Vault if self.has_secrets_for(entry) => {
+            ReferenceType::VaultKv | ReferenceType::VaultDynamic if self.has_secrets_for(entry) => {
                 self.open_vault_external(entry).await
             }
             _ => self.external(entry),
@@ -76,7 +76,7 @@ mod connecting {
                     format!("AWS Secrets Manager in {}", connector.region)
                 }
                 #[cfg(feature = "vault")]
-                ReferenceType::Vault => {
+                ReferenceType::VaultKv | ReferenceType::VaultDynamic => {
                     let connector = config.vault.connector(entry.connector.as_deref())?;
                     format!("Vault by connector {}", connector.name)
                 }
@@ -98,7 +98,9 @@ mod connecting {
                     self.config.open_aws_external(&self.entry).await?
                 }
                 #[cfg(feature = "vault")]
-                ReferenceType::Vault => self.config.open_vault_external(&self.entry).await?,
+                ReferenceType::VaultKv | ReferenceType::VaultDynamic => {
+                    self.config.open_vault_external(&self.entry).await?
+                }
             };
             *connected() = Some(Arc::clone(&store));
             Ok(store)

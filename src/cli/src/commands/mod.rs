@@ -29,6 +29,7 @@ mod run;
 mod seal;
 mod serve;
 mod status;
+mod vault;
 mod verify;
 mod versions;
 mod watch;
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     Status(status::Args),
     Audit(audit::Args),
     Aws(aws::Args),
+    Vault(vault::Args),
     Quickstart(quickstart::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -104,6 +106,7 @@ impl Command {
             Self::Status(args) => args.run(context),
             Self::Audit(args) => args.run(context),
             Self::Aws(args) => args.run(context),
+            Self::Vault(args) => args.run(context),
             Self::Quickstart(args) => args.run(context),
             Self::Completions(args) => args.run(context),
             Self::Man(args) => args.run(context),

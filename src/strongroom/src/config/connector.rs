@@ -62,7 +62,9 @@ impl Config {
             #[cfg(feature = "aws")]
             ReferenceType::AwsSecretsManager => self.aws_spec(entry.connector.as_deref()),
             #[cfg(feature = "vault")]
-            ReferenceType::Vault => self.vault_spec(entry.connector.as_deref()),
+            ReferenceType::VaultKv | ReferenceType::VaultDynamic => {
+                self.vault_spec(entry.connector.as_deref())
+            }
         }
     }
 

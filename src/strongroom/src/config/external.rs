@@ -38,9 +38,12 @@ pub enum ReferenceType {
     /// Secrets of AWS that others look after.
     #[cfg(feature = "aws")]
     AwsSecretsManager,
-    /// Secrets of Vault that others look after, and those that it makes when asked.
+    /// Secrets in Vault's KV engines that others look after.
     #[cfg(feature = "vault")]
-    Vault,
+    VaultKv,
+    /// Credentials that Vault makes when they are read.
+    #[cfg(feature = "vault")]
+    VaultDynamic,
 }
 
 impl Config {
@@ -92,11 +95,11 @@ impl Config {
                 connector.map(drop).map_err(|_| "names no connector of [[aws.connectors]]")
             }
             #[cfg(feature = "vault")]
-            ReferenceType::Vault if has_config => {
-                Err("has config, which has no use with type = \"vault\"")
+            ReferenceType::VaultKv | ReferenceType::VaultDynamic if has_config => {
+                Err("has config, which is of type = \"strongroom\"")
             }
             #[cfg(feature = "vault")]
-            ReferenceType::Vault => {
+            ReferenceType::VaultKv | ReferenceType::VaultDynamic => {
                 let connector = self.vault.connector(entry.connector.as_deref());
                 connector.map(drop).map_err(|_| "names no connector of [[vault.connectors]]")
             }

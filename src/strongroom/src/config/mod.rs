@@ -37,7 +37,7 @@ pub use self::sidecar::{AllowRule, SidecarSection, Verb};
 pub use self::template::NewConfig;
 pub use self::value::{SecretRef, parse_duration};
 #[cfg(feature = "vault")]
-pub use self::vault::{VaultAuth, VaultConnector, VaultSection};
+pub use self::vault::{VaultAuth, VaultChecked, VaultConnector, VaultSection};
 use crate::Home;
 
 /// The record store of a configuration that does not name one.

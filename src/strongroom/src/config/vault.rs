@@ -1,5 +1,6 @@
 //! `[vault]`: the connectors to `HashiCorp` Vault and `OpenBao`.
 
+mod check;
 mod connect;
 mod environment;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use strongroom_core::{Error, Result};
 
+pub use self::check::VaultChecked;
 use super::connector::ConnectorSpec;
 use super::secret::ConnectorSecret;
 use super::value;

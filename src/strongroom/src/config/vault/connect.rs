@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use strongroom_core::{Error, ExternalStore, KeyWrapper, Result, SecretBytes, SecretStore};
+use strongroom_core::{Error, ExternalStore, Result, SecretBytes, SecretStore};
 use strongroom_vault::{
-    AppRole, Auth, ClientCertificate, Jwt, Kubernetes, SecretText, Vault, VaultSettings,
+    AppRole, Auth, ClientCertificate, Jwt, KvOptions, KvVersion, Kubernetes, LeaseOptions,
+    SecretText, Vault, VaultExternalSecrets, VaultKv, VaultLeases, VaultSettings, VaultTransit,
 };
 
 use super::{VaultAuth, VaultConnector};
-use crate::config::{Config, ConnectorSecret};
+use crate::config::{Config, ConnectorSecret, ExternalSection, KekSpec, ReferenceType, StoreType};
 
 impl Config {
     /// Prepares the connections of a connector. Vault is not asked yet, but where secrets
@@ -90,8 +91,81 @@ impl Config {
         })
     }
 
+    /// As who a connector to AWS is.
+    #[cfg(feature = "aws")]
+    async fn vault_auth_by_aws(&self, connector: &VaultConnector, mount: String) -> Result<Auth> {
+        let aws = self.aws.connector(connector.aws_connector.as_deref())?;
+        let identity = Arc::new(crate::AwsIdentity::new(&self.connect_aws(aws).await?));
+        let (role, server_id) = (connector.role.clone(), connector.server_id.clone());
+        Ok(Auth::Aws { mount, role, server_id, identity })
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_async, reason = "with AWS, that may be asked")]
+    async fn vault_auth_by_aws(&self, _: &VaultConnector, _: String) -> Result<Auth> {
+        Err(Error::unsupported("this build has no AWS: its feature aws is off"))
+    }
+
     async fn vault_part(&self, key: &str, secret: &ConnectorSecret) -> Result<SecretBytes> {
         self.connector_secret(secret).await.map_err(|error| inside(key, error))
+    }
+}
+
+impl Config {
+    pub(crate) fn vault_transit(&self, vault: &Vault, spec: &KekSpec<'_>) -> Result<VaultTransit> {
+        let mount = spec.mount.unwrap_or("transit");
+        VaultTransit::new(vault, mount, spec.key.unwrap_or_default())
+    }
+
+    pub(crate) async fn open_vault_kv(&self) -> Result<Arc<dyn SecretStore>> {
+        let connector = self.vault.connector(self.store.connector.as_deref())?;
+        let vault = self.connect_vault(connector).await?;
+        let store = &self.store;
+        let mut options = KvOptions::new(&self.scope.account);
+        options.mount.clone_from(&store.mount);
+        options.base.clone_from(&store.prefix);
+        options.version = self.kv_version();
+        options.value_key.clone_from(&store.value_key);
+        options.read_only = store.read_only;
+        Ok(Arc::new(VaultKv::open(&vault, options).await?))
+    }
+
+    fn kv_version(&self) -> Option<KvVersion> {
+        let version = self.store.engine_version?;
+        Some(if version == 1 { KvVersion::One } else { KvVersion::Two })
+    }
+
+    /// What references may lead to at Vault, and never what is in our own store, which a
+    /// scope hides.
+    pub(crate) async fn open_vault_external(
+        &self,
+        entry: &ExternalSection,
+    ) -> Result<Arc<dyn ExternalStore>> {
+        let connector = self.vault.connector(entry.connector.as_deref())?;
+        let vault = self.connect_vault(connector).await?;
+        if entry.kind == ReferenceType::VaultDynamic {
+            let mut options = LeaseOptions::default();
+            options.only_below.extend(entry.below.clone());
+            options.revoke_on_close = connector.revoke_on_close;
+            return Ok(Arc::new(VaultLeases::new(&vault, options)));
+        }
+        let mut external = VaultExternalSecrets::new(&vault);
+        if let Some(below) = &entry.below {
+            external = external.only_below(below);
+        }
+        if self.store.kind == StoreType::VaultKv {
+            external = external.value_key(&self.store.value_key)?;
+            external = external.never_below(&self.kv_directory());
+        }
+        Ok(Arc::new(external))
+    }
+
+    /// Where the secrets of this configuration's store are: `MOUNT/PREFIX/`.
+    fn kv_directory(&self) -> String {
+        match (&*self.store.mount, &*self.store.prefix) {
+            (mount, "") => format!("{mount}/"),
+            (mount, prefix) => format!("{mount}/{prefix}/"),
+        }
     }
 }
 

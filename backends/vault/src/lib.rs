@@ -2,6 +2,8 @@
 //!
 //! [`Vault`] is a connection: its addresses, TLS, proxy, and as whom it logs in
 //! ([`Auth`]). It says what it may not do ([`Vault::allowed`]) of what a [`Policy`] has.
+//! On it work [`VaultKv`], a store of secrets in a KV engine, [`VaultExternalSecrets`] and
+//! [`VaultLeases`], which references lead to, and [`VaultTransit`], a key wrapper.
 //!
 //! The protocol is spoken here, over reqwest, and not by the client library vaultrs:
 //! that keeps the token as text for as long as it lives, writes each refusal to the
@@ -13,6 +15,7 @@ mod check;
 mod connection;
 mod error;
 mod guarded;
+mod kv;
 mod lease;
 mod message;
 mod policy;
@@ -26,6 +29,7 @@ pub use self::auth::{
 };
 pub use self::check::{Allowed, Caller};
 pub use self::connection::Vault;
+pub use self::kv::{KvOptions, KvVersion, VaultExternalSecrets, VaultKv};
 pub use self::lease::{LeaseOptions, VaultLeases};
 pub use self::policy::{Capability, KvDirectory, Policy, Rule};
 pub use self::settings::{ClientCertificate, VaultSettings};

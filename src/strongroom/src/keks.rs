@@ -16,11 +16,11 @@ use strongroom_core::{
     BranchKeys, Dek, EncryptionContext, Error, KeyWrapper, Keyring, Result, SecretBytes,
     SystemClock, WrappedDek,
 };
-#[cfg(feature = "vault")]
-use strongroom_vault::Vault;
 use strongroom_local::kek::{
     LocalKek, Options as KekOptions, PassphraseCost, Protection, Unlock, systemd_credential,
 };
+#[cfg(feature = "vault")]
+use strongroom_vault::Vault;
 
 use crate::config::{Config, KekSpec, KekType, ProtectionType};
 

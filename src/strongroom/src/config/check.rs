@@ -129,10 +129,7 @@ fn check_local(spec: &KekSpec<'_>, is_further: bool) -> Result<()> {
 }
 
 fn of_aws_key(spec: &KekSpec<'_>) -> Keys {
-    vec![
-        ("replicas", !spec.replicas.is_empty()),
-        ("former_keys", !spec.former_keys.is_empty()),
-    ]
+    vec![("replicas", !spec.replicas.is_empty()), ("former_keys", !spec.former_keys.is_empty())]
 }
 
 fn of_vault_key(spec: &KekSpec<'_>) -> Keys {

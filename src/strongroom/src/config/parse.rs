@@ -14,8 +14,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AllowRule, AuditSection, CacheSection, Config, ExternalSection, KekSection,
-    MemorySection, MoreKek, ScopeSection, SidecarSection, StoreSection,
+    AllowRule, AuditSection, CacheSection, Config, ExternalSection, KekSection, MemorySection,
+    MoreKek, ScopeSection, SidecarSection, StoreSection,
 };
 #[cfg(feature = "aws")]
 use super::{AwsConnector, AwsSection};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use strongroom_core::{Error, ExternalStore, Result, SecretBytes, SecretStore};
 use strongroom_vault::{
-    AppRole, Auth, ClientCertificate, Jwt, KvOptions, KvVersion, Kubernetes, LeaseOptions,
+    AppRole, Auth, ClientCertificate, Jwt, Kubernetes, KvOptions, KvVersion, LeaseOptions,
     SecretText, Vault, VaultExternalSecrets, VaultKv, VaultLeases, VaultSettings, VaultTransit,
 };
 
@@ -65,7 +65,9 @@ impl Config {
             VaultAuth::Token => match text(&connector.token)? {
                 Some(token) => Auth::Token(token),
                 None => {
-                    return Err(Error::configuration("there is no token, and VAULT_TOKEN is not set"));
+                    return Err(Error::configuration(
+                        "there is no token, and VAULT_TOKEN is not set",
+                    ));
                 }
             },
             VaultAuth::Approle => {

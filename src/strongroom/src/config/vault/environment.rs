@@ -29,8 +29,8 @@ impl VaultConnector {
         whole.ca_file = or(whole.ca_file, || file("VAULT_CACERT"))?;
         if whole.client_certificate.is_none() {
             whole.client_certificate = file("VAULT_CLIENT_CERT")?;
-            whole.client_key = file("VAULT_CLIENT_KEY")?
-                .map(|path| ConnectorSecret::Local(SecretRef::File(path)));
+            whole.client_key =
+                file("VAULT_CLIENT_KEY")?.map(|path| ConnectorSecret::Local(SecretRef::File(path)));
         }
         if whole.token.is_none() && env::var_os("VAULT_TOKEN").is_some() {
             let token = SecretRef::Env("VAULT_TOKEN".to_owned());

@@ -300,6 +300,40 @@ fn a_store_that_lacks_one_permission_shows_this_one() {
     assert!(!moto().0.boto3(script, &[]).contains("probed"), "nothing was made");
 }
 
+#[test]
+fn references_to_secrets_of_aws_are_checked_as_the_store_is() {
+    let (proxy, key, home) = (proxy(), key(KEY), tempfile::tempdir().unwrap());
+    let home = home.path();
+    let file = home.join("strongroom.toml");
+    let entry = |name: &str, more: &str| {
+        format!("[[store.references]]\nname = \"{name}\"\ntype = \"aws-secrets-manager\"\n{more}")
+    };
+    let entries = [entry("all", ""), entry("prod", "below = \"prod/\"\n")].concat();
+    let with_references = |user: &AccessKey| {
+        configure(home, &proxy, user, &key);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text + &entries).unwrap();
+    };
+    with_references(&moto().1);
+    let passed = check(home, &[]);
+    let said = text(&passed.stdout);
+    assert!(passed.status.success(), "{passed:?}");
+    assert_eq!(said.matches("ok  ").count(), 2 + ALL.len() + 2, "{said}");
+    assert!(said.contains("ok  secretsmanager:GetSecretValue  allowed, for references to all://"));
+    assert!(said.contains("  prod/  "), "{said}");
+    assert_eq!(proxy.count("GetSecretValue"), 2, "one call each");
+
+    with_references(&lacking("without-values", "secretsmanager:GetSecretValue"));
+    let denied = check(home, &["--read-only"]);
+    assert_eq!(denied.status.code(), Some(7), "{denied:?}");
+    let (said, error) = (text(&denied.stdout), text(&denied.stderr));
+    assert_eq!(said.matches("no  secretsmanager:GetSecretValue").count(), 2, "{said}");
+    assert_eq!(said.matches("with below = ").count(), 1, "prod has it: {said}");
+    let missing = "2 of 7 calls failed; a policy has to allow secretsmanager:GetSecretValue, \
+                   secretsmanager:GetSecretValue on prod/";
+    assert!(error.contains(missing), "{error}");
+}
+
 /// The host's own credentials, in the order of AWS's own tools: what the environment
 /// says, and what the container's role gives.
 #[test]

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers panic as the test does")]
 
 mod check;
+mod configured;
 mod counts;
 mod credentials;
 mod kms;
+mod log;
 mod quiet;
 mod secrets_manager;
 

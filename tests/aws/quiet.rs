@@ -1,41 +1,20 @@
 //! Nothing secret is said, at any level of any library's log.
 
-use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use crate::log::log;
+use crate::{KEY, TRUST, bytes, connect, context, key, moto, proxy, settings};
 use strongroom_aws::{AssumeRole, AwsKms, AwsSecretsManager, KmsOptions, SecretsManagerOptions};
 use strongroom_core::{KeyWrapper, PutOptions, SecretName, SecretStore, Select};
 use strongroom_kit::block_on;
 use strongroom_kit::moto::ALLOW_ALL;
 use strongroom_kit::proxy::Fault;
-use tracing_subscriber::filter::LevelFilter;
-
-use crate::{KEY, TRUST, bytes, connect, context, key, moto, proxy, settings};
-
-#[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Said {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 const VALUE: &str = "a-value-for-nobody's-eyes";
 
-/// All tests of this program log into it: it is the program's only one.
 #[test]
 fn no_level_of_the_log_tells_a_credential_or_a_key() {
-    let said = Said::default();
-    let writer = said.clone();
-    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
-    let log = log.with_writer(move || writer.clone()).finish();
-    tracing::subscriber::set_global_default(log).unwrap();
-
+    let log = log();
     let proxy = proxy();
     let mut settings = settings(&proxy);
     settings.role = Some(AssumeRole::new(&moto().0.create_role("quiet", TRUST, ALLOW_ALL)));
@@ -65,7 +44,7 @@ fn no_level_of_the_log_tells_a_credential_or_a_key() {
     let error = block_on(kms.unwrap(&wrapped, &context("a"))).unwrap_err();
     let shown = format!("{error:?} {error}");
 
-    let said = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();
+    let said = log.text();
     assert!(said.contains("TRACE") && said.contains("aws_smithy"), "the log is on");
     let answers: Vec<_> = answers.lock().unwrap().iter().map(|body| text(body)).collect();
     let between = |text: &str, from: &str, to: &str| {

@@ -17,8 +17,8 @@ use crate::connection::Aws;
 /// version. A text is of kind text, bytes are a file; what an
 /// [`AwsSecretsManager`](super::AwsSecretsManager) wrote keeps its kind.
 pub struct AwsExternalSecrets {
-    api: Api,
-    only_below: Option<String>,
+    pub(super) api: Api,
+    pub(super) only_below: Option<String>,
     never_below: Vec<String>,
     description: String,
 }

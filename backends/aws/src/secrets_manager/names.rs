@@ -11,6 +11,9 @@ use strongroom_core::{Error, Result, Scope, SecretName};
 /// The longest name (API reference, `CreateSecret`).
 const MAX_NAME_BYTES: usize = 512;
 
+/// What the name of no secret of ours ends with.
+pub(super) const NO_SECRET: &str = "=check";
+
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     /// Empty, or with a slash at its end.
@@ -100,7 +103,7 @@ impl Names {
 
     /// A name that no secret has.
     pub(super) fn of_no_secret(&self) -> Result<String> {
-        Ok(format!("{}=check", self.below(None)?))
+        Ok(format!("{}{NO_SECRET}", self.below(None)?))
     }
 }
 

@@ -3,10 +3,11 @@
 
 use strongroom_core::{ErrorKind, Result};
 
-use super::AwsSecretsManager;
 use super::api::{CURRENT, Which};
 use super::metadata::Difference;
+use super::names::NO_SECRET;
 use super::value::Sent;
+use super::{AwsExternalSecrets, AwsSecretsManager};
 use crate::check::Probe;
 
 /// A version of no secret.
@@ -25,11 +26,7 @@ impl AwsSecretsManager {
         };
         let mut probes = Vec::new();
         let mut note = |action, outcome: Result<()>| {
-            let outcome = match outcome {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok("allowed".to_owned()),
-                outcome => outcome.map(|()| "allowed".to_owned()),
-            };
-            probes.push(Probe::new(action, self.api.region(), &below, outcome));
+            probes.push(Probe::new(action, self.api.region(), &below, verdict(outcome)));
         };
         let (api, nobody) = (&self.api, nobody.as_str());
         let current = Which::Stage(CURRENT.to_owned());
@@ -56,5 +53,27 @@ impl AwsSecretsManager {
         // Without a window AWS says nothing of a secret that is not there.
         note("secretsmanager:DeleteSecret", api.delete(nobody, Some(7)).await);
         probes
+    }
+}
+
+impl AwsExternalSecrets {
+    /// Makes the one call that references need, for a name that no secret has, and says
+    /// what becomes of it. Where only names that begin with something may be read, it
+    /// begins so too; else this is about every secret. Whether the KMS key of a secret may
+    /// be used is only seen by reading it.
+    pub async fn probes(&self) -> Vec<Probe> {
+        let below = self.only_below.as_deref();
+        let nobody = format!("{}{NO_SECRET}", below.unwrap_or_default());
+        let read = self.api.value(&nobody, &Which::Stage(CURRENT.to_owned())).await.map(drop);
+        let (action, about) = ("secretsmanager:GetSecretValue", below.unwrap_or("*"));
+        vec![Probe::new(action, self.api.region(), about, verdict(read))]
+    }
+}
+
+/// Whoever is told that there is no such secret may ask for one.
+fn verdict(outcome: Result<()>) -> Result<String> {
+    match outcome {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok("allowed".to_owned()),
     }
 }

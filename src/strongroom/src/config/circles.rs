@@ -12,13 +12,18 @@ use super::{Config, ReferenceType};
 use crate::paths::real;
 
 impl Config {
-    /// This configuration, unless its connectors wait for each other. Of another
-    /// configuration that cannot be read, whoever reads it says so.
+    /// This configuration, unless its connectors wait for each other. A text without a
+    /// file opens none: only what stands in it is looked at. Of another configuration that
+    /// cannot be read, whoever needs it says so.
     pub(crate) fn without_circles(self) -> Result<Self> {
         if !self.connectors().iter().any(ConnectorSpec::leads_into_stores) {
             return Ok(self);
         }
-        let mut walk = Walk { in_use: self.stores_in_use(), ..Walk::default() };
+        let mut walk = Walk::default();
+        if self.file().is_some() {
+            walk.reads_others = true;
+            walk.in_use = self.stores_in_use();
+        }
         for connector in self.connectors() {
             walk.connector(&self, &connector).map_err(|error| {
                 let shown = self.file().map(Path::display);
@@ -45,6 +50,7 @@ impl Config {
 /// A walk from what is to be reached to what is needed for it.
 #[derive(Default)]
 struct Walk {
+    reads_others: bool,
     /// The stores that are open while connectors connect.
     in_use: Vec<PathBuf>,
     trail: Vec<Step>,
@@ -90,7 +96,7 @@ impl Walk {
         for connector in config.connectors_of_external(entry) {
             self.connector(config, &connector)?;
         }
-        if entry.kind == ReferenceType::Strongroom {
+        if entry.kind == ReferenceType::Strongroom && self.reads_others {
             let file = config.base().join(&entry.config);
             self.configuration(&file, true)?;
         }

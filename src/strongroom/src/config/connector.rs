@@ -23,6 +23,7 @@ pub(super) struct ConnectorSpec<'a> {
 
 impl Config {
     /// The connectors.
+    #[allow(clippy::unused_self, reason = "without a backend there are no connectors")]
     pub(super) fn connectors(&self) -> Vec<ConnectorSpec<'_>> {
         #[allow(unused_mut, reason = "without a backend there are none")]
         let mut connectors = Vec::new();
@@ -56,6 +57,7 @@ impl Config {
     }
 
     /// The one that reaches an external store, if one does.
+    #[allow(clippy::unused_self, reason = "without a backend there are no connectors")]
     pub(super) fn connectors_of_external(&self, entry: &ExternalSection) -> Vec<ConnectorSpec<'_>> {
         match entry.kind {
             ReferenceType::Strongroom => Vec::new(),
@@ -87,6 +89,7 @@ impl Config {
 
     /// Whether what the connector of an external store needs is at hand, and lies in no
     /// other store.
+    #[cfg(all(feature = "aws", feature = "local"))]
     pub(crate) fn has_secrets_for(&self, entry: &ExternalSection) -> bool {
         !self.connectors_of_external(entry).iter().any(ConnectorSpec::leads_into_stores)
     }

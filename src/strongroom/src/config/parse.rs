@@ -59,7 +59,7 @@ impl Config {
     }
 
     /// Reads a configuration from text. Its relative paths begin at the current
-    /// directory.
+    /// directory. No file is opened, so that circles over others are not found.
     ///
     /// # Errors
     /// `Configuration`, with the line and the key.

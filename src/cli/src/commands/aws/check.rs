@@ -15,8 +15,9 @@ use crate::output::{BAD, BOLD, DIM, GOOD, visible};
 ///
 /// For each connector: who calls, and whether its region is enabled. For each key of
 /// AWS KMS that is a KEK, in each of its regions: every call that the key needs, made
-/// with an encryption context that no secret has. For a store in AWS Secrets Manager: its
-/// calls, on a secret that cannot be there. Nothing that is stored is touched.
+/// with an encryption context that no secret has. For a store in AWS Secrets Manager, and
+/// for references to secrets there: their calls, on a secret that cannot be there. Nothing
+/// that is stored is touched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

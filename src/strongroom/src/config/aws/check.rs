@@ -4,12 +4,12 @@ use strongroom_aws::{Aws, AwsKms, KmsOptions, Probe, Replica};
 use strongroom_core::{Error, ErrorKind};
 
 use super::AwsConnector;
-use crate::config::{Config, KekSpec, KekType, StoreType};
+use crate::config::{Config, ExternalSection, KekSpec, KekType, ReferenceType, StoreType};
 
 impl Config {
-    /// Makes each call that `connector` needs, and that KEKs and store which use it need, and
-    /// says what becomes of it. Nothing that is stored is touched. With `read_only`, the
-    /// calls that only writing needs are left out.
+    /// Makes each call that `connector` needs, and that KEKs, store and references which use
+    /// it need, and says what becomes of it. Nothing that is stored is touched. With
+    /// `read_only`, the calls that only writing needs are left out.
     ///
     /// What cannot even be prepared is a probe too: that of no permission, with an error.
     pub async fn check_aws(&self, connector: &AwsConnector, read_only: bool) -> Vec<Probe> {
@@ -38,22 +38,64 @@ impl Config {
                 Err(error) => probes.push(Probe::new("connect", region, key, Err(error))),
             }
         }
+        probes.append(&mut self.probe_store(&aws, connector, read_only).await);
+        for entry in self.aws_references(connector) {
+            let made = self.external_secrets(&aws, entry).probes().await;
+            probes.extend(made.into_iter().map(|probe| of_reference(probe, entry)));
+        }
+        probes
+    }
+
+    async fn probe_store(
+        &self,
+        aws: &Aws,
+        connector: &AwsConnector,
+        read_only: bool,
+    ) -> Vec<Probe> {
         let of_store = self.aws.connector(self.store.connector.as_deref());
         if self.store.kind == StoreType::AwsSecretsManager
             && of_store.is_ok_and(|of| of.name == connector.name)
         {
-            match self.secrets_manager(&aws) {
-                Ok(store) => probes.append(&mut store.probes(read_only).await),
-                Err(error) => probes.push(Probe::new("connect", region, "*", Err(error))),
-            }
+            return match self.secrets_manager(aws) {
+                Ok(store) => store.probes(read_only).await,
+                Err(error) => vec![Probe::new("connect", &connector.region, "*", Err(error))],
+            };
         }
-        probes
+        Vec::new()
+    }
+
+    /// What `[[store.references]]` reaches by way of `connector`.
+    fn aws_references(&self, connector: &AwsConnector) -> impl Iterator<Item = &ExternalSection> {
+        self.store.references.iter().filter(|entry| {
+            let of_entry = self.aws.connector(entry.connector.as_deref());
+            entry.kind == ReferenceType::AwsSecretsManager
+                && of_entry.is_ok_and(|of| of.name == connector.name)
+        })
     }
 
     pub(super) fn uses(&self, spec: &KekSpec<'_>, connector: &AwsConnector) -> bool {
         spec.kind == KekType::AwsKms
             && self.aws.connector(spec.connector).is_ok_and(|of| of.name == connector.name)
     }
+}
+
+/// The probe, with what it was made for.
+fn of_reference(mut probe: Probe, entry: &ExternalSection) -> Probe {
+    let name = &entry.name;
+    probe.outcome = match probe.outcome {
+        Ok(said) => Ok(format!("{said}, for references to {name}://")),
+        Err(error) if error.kind() == ErrorKind::AccessDenied && entry.below.is_none() => {
+            // Nobody can tell which secrets are meant.
+            Err(Error::access_denied(format!(
+                "{}; if only some may be read, by names that begin alike, tell [[store.references]] \
+                 {name} with below = \"…\"",
+                error.message()
+            ))
+            .with_source(error))
+        }
+        failed => failed,
+    };
+    probe
 }
 
 async fn regions(aws: &Aws, connector: &AwsConnector) -> Probe {

@@ -1,4 +1,4 @@
-//! HashiCorp Vault, against the real server.
+//! `HashiCorp` Vault, against the real server.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers panic as the test does")]
 

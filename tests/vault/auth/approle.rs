@@ -1,4 +1,4 @@
-//! Login with AppRole.
+//! Login with `AppRole`.
 
 use serde_json::json;
 use strongroom_vault::{AppRole, Auth};

@@ -51,7 +51,10 @@ fn review(stream: TcpStream, known: &Mutex<Vec<String>>) -> std::io::Result<()> 
             if line.trim_end().is_empty() {
                 break;
             }
-            assert!(line.starts_with("POST /apis/authentication.k8s.io/v1/tokenreviews "), "{line}");
+            assert!(
+                line.starts_with("POST /apis/authentication.k8s.io/v1/tokenreviews "),
+                "{line}"
+            );
             continue;
         };
         if name.eq_ignore_ascii_case("content-length") {
@@ -64,7 +67,8 @@ fn review(stream: TcpStream, known: &Mutex<Vec<String>>) -> std::io::Result<()> 
     let token = asked["spec"]["token"].as_str().unwrap();
     let is_known = known.lock().unwrap().iter().any(|valid| valid == token);
     let user = json!({"username": "system:serviceaccount:pay:app", "uid": "a-uid"});
-    let status = json!({"authenticated": is_known, "user": if is_known { user } else { json!({}) }});
+    let status =
+        json!({"authenticated": is_known, "user": if is_known { user } else { json!({}) }});
     let answer = json!({"kind": "TokenReview", "status": status}).to_string();
     let head = "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nConnection: close";
     write!(stream.get_mut(), "{head}\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())
@@ -103,7 +107,10 @@ fn a_pod_logs_in_and_its_token_is_read_at_each_login() {
     reviews.issue(&first);
     let vault = connect(&settings(server().address(), auth("app")));
     let seen = caller(&vault).unwrap();
-    assert_eq!((&*seen.display_name, &*seen.login), ("kubernetes-pay-app", "auth/kubernetes/login"));
+    assert_eq!(
+        (&*seen.display_name, &*seen.login),
+        ("kubernetes-pay-app", "auth/kubernetes/login")
+    );
     assert_eq!(seen.policies, ["app", "default"]);
 
     let other = connect(&settings(server().address(), auth("other")));

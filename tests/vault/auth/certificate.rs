@@ -64,7 +64,7 @@ fn a_client_certificate_logs_in_and_a_strangers_does_not() {
     caller(&connect(&named)).unwrap();
 
     let refused = error(|settings| settings.client_certificate = Some(certificate("stranger")));
-    assert_refused(&refused, "invalid certificate or no client certificate supplied", &[]);
+    assert_refused(&refused, "auth/cert/login: failed to match all constraints", &[]);
     let none = error(|settings| settings.client_certificate = None);
     assert_eq!(none.kind(), ErrorKind::Configuration, "{none}");
     assert!(none.message().contains("client_certificate"), "{none}");

@@ -40,7 +40,7 @@ fn timed(proxy: &FaultProxy, auth: Auth) -> (VaultSettings, ManualClock) {
 }
 
 /// A role `app` at a mount of `AppRole`: its id, and a secret id.
-fn app_role(server: &Server, mount: &str, role: &Value) -> (String, String) {
+pub(crate) fn app_role(server: &Server, mount: &str, role: &Value) -> (String, String) {
     server.auth_mount(mount, "approle");
     let path = format!("auth/{mount}/role/app");
     server.api("POST", &path, role);

@@ -59,6 +59,8 @@ fn kind_of(status: u16, said: &str) -> ErrorKind {
         // What the storage behind Vault does not take stays too long for it.
         500 if said.contains("due to value being too large") => ErrorKind::LimitExceeded,
         412 | 472..=474 | 500.. => ErrorKind::Unavailable,
+        // A mount that becomes one with versions.
+        400 if said.contains("unavailable for a brief period") => ErrorKind::Unavailable,
         400 if said.contains("check-and-set parameter") => ErrorKind::Conflict,
         400 if said.contains("custom_metadata validation failed") => ErrorKind::InvalidName,
         400 if said.contains("unsupported path") || said.contains("unsupported operation") => {

@@ -1,10 +1,10 @@
-//! HashiCorp Vault, the real one, for those tests that ask for it. It ends with the
-//! process that started it, however that ends.
+//! A real Vault, for those tests that ask for it. It ends with the process that started
+//! it, however that ends.
 
 mod http;
+mod program;
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub use self::http::Answer;
+use self::program::{Node, serve};
 use crate::python;
 use crate::server::Server;
 
@@ -46,14 +47,6 @@ pub struct Vault {
     nodes: Vec<Node>,
     keys: Keys,
     server: Mutex<Server>,
-}
-
-/// Where a node listens.
-struct Node {
-    /// Plain HTTP, in any case.
-    plain: String,
-    /// Where clients find it.
-    address: String,
 }
 
 /// What initialization gave.
@@ -306,41 +299,6 @@ impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault").field("addresses", &self.addresses()).finish_non_exhaustive()
     }
-}
-
-/// The process, and the nodes that it serves.
-fn serve(arguments: &[String]) -> (Server, Vec<Node>) {
-    let read = |line: &str| {
-        let nodes: Value = serde_json::from_str(line).ok()?;
-        let nodes = nodes.as_array()?.iter().map(|node| {
-            let plain = node["address"].as_str()?.to_owned();
-            let address = node["tls_address"].as_str().map_or_else(|| plain.clone(), str::to_owned);
-            Some(Node { plain, address })
-        });
-        nodes.collect::<Option<Vec<_>>>()
-    };
-    Server::launch(Command::new(binary()).args(arguments), read)
-        .unwrap_or_else(|why| panic!("Vault does not serve: {why}"))
-}
-
-/// Vault. The script says on its standard error that it builds it, if it does.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/kit/vault/build"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut build = command.spawn().expect("bash runs");
-        let mut said = String::new();
-        for line in BufReader::new(build.stderr.take().expect("a pipe")).lines() {
-            let line = line.expect("text");
-            // Not captured, as what a test prints is: it takes minutes.
-            let _ = writeln!(io::stderr(), "{line}");
-            said += &format!("{line}\n");
-        }
-        let output = build.wait_with_output().expect("it ends");
-        assert!(output.status.success(), "there is no Vault:\n{said}");
-        String::from_utf8(output.stdout).expect("text").trim().into()
-    })
 }
 
 /// What it prints.

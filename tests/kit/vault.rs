@@ -147,10 +147,12 @@ impl Vault {
         }
     }
 
-    /// Makes the active node stand by. Another becomes active meanwhile: which is none
-    /// until then.
+    /// Makes the active node stand by, and returns once it does; the other may not be
+    /// active yet.
     pub fn step_down(&self) {
+        let node = self.active();
         self.api("PUT", "sys/step-down", &Value::Null);
+        self.wait("the node is still active", || (!self.is_active(node)).then_some(()));
     }
 
     /// Kills it.
@@ -207,9 +209,8 @@ impl Vault {
     /// # Panics
     /// If there will be none.
     pub fn active(&self) -> usize {
-        let is_active =
-            |node: &usize| self.ask(*node, "", "GET", "sys/health", &Value::Null).status == 200;
-        self.wait("no node is active", || (0..self.nodes.len()).find(is_active))
+        let nodes = 0..self.nodes.len();
+        self.wait("no node is active", || nodes.clone().find(|node| self.is_active(*node)))
     }
 
     /// The last lines of its log: warnings and errors.
@@ -276,6 +277,10 @@ impl Vault {
         let vault = Self { python, folder, arguments, nodes, keys, server: Mutex::new(server) };
         vault.unseal();
         vault
+    }
+
+    fn is_active(&self, node: usize) -> bool {
+        self.ask(node, "", "GET", "sys/health", &Value::Null).status == 200
     }
 
     /// What `ready` gives, asked again and again until it gives something.

@@ -10,7 +10,8 @@ mod races;
 mod references;
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::json;
 use strongroom_core::{
@@ -18,9 +19,9 @@ use strongroom_core::{
     Version, VersionInfo,
 };
 use strongroom_kit::block_on;
-use strongroom_vault::{KvOptions, KvVersion, Vault, VaultKv};
+use strongroom_vault::{Auth, KvOptions, KvVersion, SecretText, Vault, VaultKv, VaultSettings};
 
-use crate::{connect, server, settings};
+use crate::{bytes, server};
 
 const BOTH: [KvVersion; 2] = [KvVersion::One, KvVersion::Two];
 
@@ -36,6 +37,22 @@ fn mount(version: KvVersion) -> &'static str {
         server().mount(path, "kv", &json!({"version": number}));
     }
     path
+}
+
+fn with_token(token: &str) -> Auth {
+    Auth::Token(SecretText::Given(Arc::new(bytes(token))))
+}
+
+/// At `address`, as root, and patient: the machine may be busy.
+fn settings(address: &str) -> VaultSettings {
+    let mut settings = VaultSettings::new(address, with_token(server().root_token()));
+    settings.attempt_timeout = Duration::from_mins(1);
+    settings.timeout = Duration::from_mins(2);
+    settings
+}
+
+fn connect(settings: &VaultSettings) -> Vault {
+    Vault::connect(settings).unwrap()
 }
 
 /// Every test has a base of its own.

@@ -4,14 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers panic as the test does")]
 
 mod kv;
+mod log;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use strongroom_core::SecretBytes;
 use strongroom_kit::proxy::FaultProxy;
 use strongroom_kit::vault::Vault as Server;
-use strongroom_vault::{Auth, SecretText, Vault, VaultSettings};
 
 fn within() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -28,17 +27,4 @@ fn proxy() -> FaultProxy {
 
 fn bytes(text: &str) -> SecretBytes {
     SecretBytes::copy_from(text.as_bytes()).unwrap()
-}
-
-fn with_token(token: &str) -> Auth {
-    Auth::Token(SecretText::Given(Arc::new(bytes(token))))
-}
-
-/// At `address`, as root.
-fn settings(address: &str) -> VaultSettings {
-    VaultSettings::new(address, with_token(server().root_token()))
-}
-
-fn connect(settings: &VaultSettings) -> Vault {
-    Vault::connect(settings).unwrap()
 }

@@ -94,3 +94,23 @@ fn causes(error: &(impl StdError + 'static)) -> String {
     }
     told
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_tells_more_than_a_status() {
+        for (status, said, kind) in [
+            (400, "check-and-set parameter did not match the current version", ErrorKind::Conflict),
+            (400, "custom_metadata validation failed: payload", ErrorKind::InvalidName),
+            (400, "This backend will be unavailable for a brief period", ErrorKind::Unavailable),
+            (400, "something else", ErrorKind::Internal),
+            (500, "put failed due to value being too large", ErrorKind::LimitExceeded),
+            (500, "something else", ErrorKind::Unavailable),
+            (472, "", ErrorKind::Unavailable),
+        ] {
+            assert_eq!(kind_of(status, said), kind, "{status} {said}");
+        }
+    }
+}

@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-use strongroom_core::{ErrorKind, Expect, Kind, PutOptions, SecretStore, Select};
+use strongroom_core::{
+    ErrorKind, Expect, Kind, Metadata, PageRequest, PutOptions, SecretStore, Select,
+};
 use strongroom_kit::block_on;
+use strongroom_kit::faults::Gate;
 use strongroom_kit::proxy::{ANY, Fault, FaultProxy};
 use strongroom_vault::{KvVersion, VaultKv, VaultSettings};
 
-use super::{BOTH, assert_value, get, name, of, open_at, options, put, versions};
-use crate::{connect, proxy, settings};
+use super::{
+    BOTH, assert_value, connect, get, name, of, open, open_at, options, put, settings, versions,
+};
+use crate::proxy;
 
 /// Through `proxy`, with one retry.
 fn through(proxy: &FaultProxy) -> VaultSettings {
     let mut settings = settings(&proxy.endpoint());
     settings.retries = 1;
-    settings.attempt_timeout = Duration::from_mins(1);
-    settings.timeout = Duration::from_mins(2);
     settings
 }
 
@@ -148,6 +151,41 @@ fn what_may_be_asked_twice_is_asked_again() {
         put(&store, "db", b"value", &options).unwrap();
     }
     assert_eq!(versions(&store, "db")[0].version.as_str(), "4");
+}
+
+#[test]
+fn a_purge_takes_what_came_meanwhile() {
+    let proxy = proxy();
+    let (store, other) =
+        (store(&proxy, KvVersion::Two, "late-put"), open(KvVersion::Two, "late-put"));
+    let gate = Gate::closed();
+    proxy.next("POST /v1/two/destroy/late-put/acme/@db", Fault::Delay(gate.clone()));
+    std::thread::scope(|scope| {
+        let purge = scope.spawn(|| block_on(store.purge(&name("acme", "db"))));
+        gate.wait_for_arrivals(1);
+        put(&other, "db", b"meanwhile", &of(Kind::Text)).unwrap();
+        gate.open();
+        purge.join().unwrap().unwrap();
+    });
+    let gone = get(&other, "db", &Select::Latest).map(drop).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound, "{gone}");
+}
+
+#[test]
+fn a_purge_that_broke_off_leaves_no_metadata_to_the_next_secret() {
+    let proxy = proxy();
+    let store = store(&proxy, KvVersion::Two, "broken-off");
+    let metadata = Metadata::new("of the old one", [("a".to_owned(), "1".to_owned())].into());
+    let options = PutOptions { metadata: Some(metadata.unwrap()), ..of(Kind::Text) };
+    put(&store, "db", b"old", &options).unwrap();
+    proxy.always("PATCH /v1/two/metadata/broken-off/acme/@db", Fault::status(500));
+    let broken = block_on(store.purge(&name("acme", "db"))).unwrap_err();
+    assert_eq!(broken.kind(), ErrorKind::Unavailable, "{broken}");
+    proxy.clear();
+    put(&store, "db", b"new", &of(Kind::Text)).unwrap();
+    let page = PageRequest::first(1);
+    let listed = block_on(store.list(&"acme".parse().unwrap(), false, &page)).unwrap();
+    assert!(listed.items[0].metadata.is_empty(), "{listed:?}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use strongroom_core::{Kind, PageRequest, SecretStore};
 use strongroom_kit::block_on;
 use strongroom_vault::{KvVersion, VaultKv};
 
-use super::{BOTH, hvac, open_at, options};
-use crate::{connect, proxy, settings};
+use super::{BOTH, connect, hvac, open_at, options, settings};
+use crate::proxy;
 
 const NAMES: usize = 2000;
 

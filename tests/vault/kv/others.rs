@@ -8,8 +8,11 @@ use strongroom_kit::block_on;
 use strongroom_kit::conformance::assert_kind;
 use strongroom_vault::{KvVersion, VaultKv};
 
-use super::{assert_value, get, hvac, mount, name, of, open, open_at, options, put, versions};
-use crate::{connect, server, settings};
+use super::{
+    assert_value, connect, get, hvac, mount, name, of, open, open_at, options, put, settings,
+    versions,
+};
+use crate::server;
 
 fn number(text: &str) -> Select {
     Select::Version(Version::new(text).unwrap())

@@ -6,8 +6,10 @@ use strongroom_core::{ErrorKind, Kind, PageRequest, SecretStore, Select, Version
 use strongroom_kit::block_on;
 use strongroom_vault::{KvVersion, VaultKv};
 
-use super::{get, hvac, mount, name, of, open, open_at, options, put};
-use crate::{connect, server, settings, with_token};
+use super::{
+    connect, get, hvac, mount, name, of, open, open_at, options, put, settings, with_token,
+};
+use crate::server;
 
 /// A store as somebody whose policy has these lines.
 fn allowed(version: KvVersion, base: &str, lines: &[(&str, &str)]) -> VaultKv {

@@ -1,43 +1,20 @@
 //! Nothing secret is said, at any level of any library's log.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
 use strongroom_core::{ExternalStore, Kind, SecretStore, Select};
 use strongroom_kit::block_on;
 use strongroom_kit::proxy::Fault;
 use strongroom_vault::VaultExternalSecrets;
-use tracing_subscriber::filter::LevelFilter;
 
-use super::{BOTH, get, mount, name, of, open_at, options, put};
-use crate::{connect, proxy, server, settings};
-
-#[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Said {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use super::{BOTH, connect, get, mount, name, of, open_at, options, put, settings};
+use crate::{log, proxy, server};
 
 const VALUE: &str = "a-value-for-nobody's-eyes";
 /// The same as it is sent.
 const IN_BASE64: &str = "YS12YWx1ZS1mb3Itbm9ib2R5J3MtZXllcw";
 
-/// All tests of this program log into it: it is the program's only one.
 #[test]
 fn no_level_of_the_log_tells_a_value_or_a_token() {
-    let said = Said::default();
-    let writer = said.clone();
-    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
-    let log = log.with_writer(move || writer.clone()).finish();
-    tracing::subscriber::set_global_default(log).unwrap();
-
+    log::begin();
     let mut shown = String::new();
     for version in BOTH {
         let proxy = proxy();
@@ -65,7 +42,7 @@ fn no_level_of_the_log_tells_a_value_or_a_token() {
             proxy.clear();
         }
     }
-    let said = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();
+    let said = log::said();
     assert!(said.contains("TRACE") && said.contains("hyper"), "the log is on");
     assert!(shown.contains("makes no sense"), "{shown}");
     for (what, secret) in

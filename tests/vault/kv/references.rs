@@ -13,8 +13,8 @@ use strongroom_kit::conformance::assert_kind;
 use strongroom_kit::{block_on, embedded};
 use strongroom_vault::{KvVersion, VaultExternalSecrets};
 
-use super::{assert_value, get, hvac, mount, of, open, put};
-use crate::{connect, proxy, server, settings, within};
+use super::{assert_value, connect, get, hvac, mount, of, open, put, settings};
+use crate::{proxy, server, within};
 
 fn external() -> VaultExternalSecrets {
     for version in super::BOTH {

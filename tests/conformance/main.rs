@@ -21,6 +21,8 @@ use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "vault")]
+mod vault;
 
 mod records {
     use super::*;
@@ -50,6 +52,10 @@ mod secrets {
     conformance_secrets!(cached => SecretsBackend::volatile(cached));
     #[cfg(feature = "aws")]
     conformance_secrets!(aws_secrets_manager => SecretsBackend::volatile(aws::secrets_manager).on_its_own_clock());
+    #[cfg(feature = "vault")]
+    conformance_secrets!(vault_kv_one => SecretsBackend::volatile(vault::kv_one).on_its_own_clock());
+    #[cfg(feature = "vault")]
+    conformance_secrets!(vault_kv_two => SecretsBackend::volatile(vault::kv_two).on_its_own_clock());
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "as every other backend")]

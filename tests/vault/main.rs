@@ -1,8 +1,11 @@
-//! `HashiCorp` Vault, against the real server.
+//! Vault: what is kept there beside others that use it, who logs in, and what becomes of
+//! it when Vault fails; against a real one, and behind a proxy that fails as it is told.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers panic as the test does")]
 
 mod auth;
+mod kv;
+mod log;
 mod outages;
 
 use std::path::Path;
@@ -11,6 +14,7 @@ use std::time::Duration;
 
 use strongroom_core::{Result, SecretBytes};
 use strongroom_kit::block_on;
+use strongroom_kit::proxy::FaultProxy;
 use strongroom_kit::vault::Vault as Server;
 use strongroom_vault::{Auth, Caller, SecretText, Vault, VaultSettings};
 
@@ -20,10 +24,13 @@ fn within() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// The server of all tests that leave it as it is, but for mounts and policies of their
-/// own.
+/// The Vault of this process.
 fn server() -> &'static Server {
     Server::shared(within())
+}
+
+fn proxy() -> FaultProxy {
+    FaultProxy::start(server().address())
 }
 
 fn bytes(text: &str) -> SecretBytes {

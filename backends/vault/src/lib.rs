@@ -1,7 +1,9 @@
 //! The backend of `HashiCorp` Vault and `OpenBao`, which speak the same protocol.
 //!
 //! [`Vault`] is a connection: its addresses, TLS, proxy, and as whom it logs in
-//! ([`Auth`]). It says what it may not do ([`Vault::allowed`]) of what a [`Policy`] has.
+//! ([`Auth`]). On it work [`VaultKv`], a store of secrets in a KV engine, and
+//! [`VaultExternalSecrets`], which references lead to. A [`Policy`] says what they need,
+//! and [`Vault::allowed`] what of it is missing.
 //!
 //! The protocol is spoken here, over reqwest, and not by the client library vaultrs:
 //! that keeps the token as text for as long as it lives, writes each refusal to the
@@ -13,6 +15,7 @@ mod check;
 mod connection;
 mod error;
 mod guarded;
+mod kv;
 mod message;
 mod policy;
 mod session;
@@ -24,5 +27,6 @@ pub use self::auth::{
 };
 pub use self::check::{Allowed, Caller};
 pub use self::connection::Vault;
+pub use self::kv::{KvOptions, KvVersion, VaultExternalSecrets, VaultKv};
 pub use self::policy::{Capability, KvDirectory, Policy, Rule};
 pub use self::settings::{ClientCertificate, VaultSettings};

@@ -3,8 +3,8 @@
 use serde_json::json;
 use strongroom_vault::{AppRole, Auth};
 
-use super::{app_role, assert_refused, login, proxy, revoke_all};
-use crate::{caller, connect, given, server, settings};
+use super::{app_role, assert_refused, login, revoke_all};
+use crate::{caller, connect, given, proxy, server, settings};
 
 /// A secret id of the role at a mount, in a token that it is wrapped in.
 const WRAP: &str = "import hvac, sys

@@ -116,7 +116,7 @@ fn a_proxy_carries_what_it_cannot_read() {
 
 #[test]
 fn without_tls_a_proxy_is_asked_for_the_server() {
-    let proxy = super::proxy();
+    let proxy = crate::proxy();
     let auth = Auth::Token(given(crate::server().root_token()));
     let mut settings = settings("http://vault.test:8200", auth);
     settings.proxy = Some(Arc::new(bytes(&proxy.endpoint())));

@@ -21,15 +21,11 @@ use strongroom_kit::proxy::FaultProxy;
 use strongroom_kit::vault::Vault as Server;
 use strongroom_vault::{AppRole, Auth, VaultSettings};
 
-use crate::{given, server, settings};
+use crate::{given, settings};
 
 const LOOKUP: &str = "GET /v1/auth/token/lookup-self";
 const RENEW: &str = "POST /v1/auth/token/renew-self";
 const REVOKE: &str = "POST /v1/auth/token/revoke-self";
-
-fn proxy() -> FaultProxy {
-    FaultProxy::start(server().address())
-}
 
 /// Settings whose time stands still, and their clock.
 fn timed(proxy: &FaultProxy, auth: Auth) -> (VaultSettings, ManualClock) {

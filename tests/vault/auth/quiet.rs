@@ -1,40 +1,19 @@
 //! No credential is said, at any level of any library's log, nor in an error.
 
-use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use strongroom_kit::block_on;
 use strongroom_kit::proxy::Fault;
 use strongroom_vault::{AppRole, Auth, Jwt};
-use tracing_subscriber::filter::LevelFilter;
 
 use super::jwt::{keys, signed};
-use super::{RENEW, app_role, proxy, timed};
-use crate::{HOUR, caller, connect, given, server, settings};
+use super::{RENEW, app_role, timed};
+use crate::{HOUR, caller, connect, given, log, proxy, server, settings};
 
-#[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Said {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// All tests of this program log into it: it is the program's only one.
 #[test]
 fn no_level_of_the_log_tells_a_credential() {
-    let said = Said::default();
-    let writer = said.clone();
-    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
-    let log = log.with_writer(move || writer.clone()).finish();
-    tracing::subscriber::set_global_default(log).unwrap();
-
+    log::begin();
     let proxy = proxy();
     let answers = Arc::new(Mutex::new(Vec::new()));
     let note = {
@@ -76,8 +55,8 @@ fn no_level_of_the_log_tells_a_credential() {
     }
     caller(&connect(&settings(&proxy.endpoint(), Auth::Token(given(&token))))).unwrap();
 
-    let said = String::from_utf8_lossy(&said.0.lock().unwrap()).into_owned();
-    assert!(said.contains("TRACE"), "the log is on");
+    let said = log::said();
+    assert!(said.contains("TRACE") && said.contains("hyper"), "the log is on");
     let session: Value = serde_json::from_slice(&answers.lock().unwrap()[0]).unwrap();
     let session = session["auth"]["client_token"].as_str().unwrap();
     for (what, secret) in [

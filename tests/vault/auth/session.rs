@@ -11,8 +11,8 @@ use strongroom_kit::block_on;
 use strongroom_kit::proxy::Fault;
 use strongroom_vault::Vault;
 
-use super::{LOOKUP, RENEW, REVOKE, login, proxy, revoke_all, timed};
-use crate::{caller, connect, server, settings};
+use super::{LOOKUP, RENEW, REVOKE, login, revoke_all, timed};
+use crate::{caller, connect, proxy, server, settings};
 
 /// All of them at the same time.
 fn callers(vault: &Vault, count: usize) {

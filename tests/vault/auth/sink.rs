@@ -7,8 +7,8 @@ use serde_json::json;
 use strongroom_core::ErrorKind;
 use strongroom_vault::{Auth, Vault};
 
-use super::{assert_refused, proxy, timed};
-use crate::{caller, connect, server};
+use super::{assert_refused, timed};
+use crate::{caller, connect, proxy, server};
 
 /// A token of this name.
 fn token(name: &str) -> String {

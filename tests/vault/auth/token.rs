@@ -8,8 +8,8 @@ use strongroom_kit::faults::Gate;
 use strongroom_kit::proxy::Fault;
 use strongroom_vault::Auth;
 
-use super::{LOOKUP, RENEW, assert_refused, proxy, timed};
-use crate::{HOUR, caller, connect, given, server, settings};
+use super::{LOOKUP, RENEW, assert_refused, timed};
+use crate::{HOUR, caller, connect, given, proxy, server, settings};
 
 const MINUTE: Duration = Duration::from_mins(1);
 

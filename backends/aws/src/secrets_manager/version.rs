@@ -8,14 +8,10 @@
 //! staging label (20, and AWS never removes a version that has one), and a repeated
 //! call writes nothing twice.
 //!
-//! The UUID is one of version 7 (RFC 9562 §5.7), in 32 hexadecimal digits: the time of
-//! the writer's clock in milliseconds, a counter within the millisecond, and 62 random
-//! bits. Versions that AWS dates alike are in order by it.
+//! The UUID is a [`TimeId`]. Versions that AWS dates alike are in order by it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use strongroom_core::{Error, Kind, Result, Timestamp, Version, random};
+use strongroom_core::{Error, Kind, Result, Timestamp, Version};
+use strongroom_remote::TimeId;
 
 const PREFIX: &str = "strongroom-";
 const EMPTY: &str = "-empty";
@@ -33,33 +29,20 @@ pub(super) enum Written {
 pub(super) struct Own {
     pub(super) kind: Kind,
     pub(super) is_empty: bool,
-    /// Milliseconds, and behind them 12 bits that count.
-    ticks: u64,
+    id: TimeId,
 }
 
 impl Own {
     pub(super) fn created(self) -> Timestamp {
-        Timestamp(self.ticks >> 12)
+        self.id.created()
     }
 }
 
 /// An id that no version has had.
 pub(super) fn new(kind: Kind, is_empty: bool) -> Result<Version> {
-    let ticks = next_ticks();
-    let head = (ticks >> 12) << 16 | 0x7000 | (ticks & 0xfff);
-    let tail = u64::from_be_bytes(random::array()?) >> 2 | 1 << 63;
+    let id = TimeId::new()?;
     let empty = if is_empty { EMPTY } else { "" };
-    Version::new(format!("{PREFIX}{}{empty}-{head:016x}{tail:016x}", kind.as_str()))
-}
-
-/// Now, and later than whatever this process was told before.
-fn next_ticks() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = (now.as_millis() as u64) << 12;
-    let next = |last: u64| now.max(last + 1);
-    let before = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
-    next(before.unwrap_or_default())
+    Version::new(format!("{PREFIX}{}{empty}-{id}", kind.as_str()))
 }
 
 /// What `id` says.
@@ -68,8 +51,8 @@ fn next_ticks() -> u64 {
 /// `Unsupported` if a later release wrote it.
 pub(super) fn read(id: &str) -> Result<Written> {
     let parts = id.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-'));
-    let parts = parts.and_then(|(kind, uuid)| Some((kind, ticks_of(uuid)?)));
-    let Some((kind, ticks)) = parts else { return Ok(Written::Elsewhere) };
+    let parts = parts.and_then(|(kind, uuid)| Some((kind, TimeId::parse(uuid)?)));
+    let Some((kind, own)) = parts else { return Ok(Written::Elsewhere) };
     let (kind, is_empty) = match kind.strip_suffix(EMPTY) {
         Some(kind) => (kind, true),
         None => (kind, false),
@@ -80,16 +63,7 @@ pub(super) fn read(id: &str) -> Result<Written> {
             "version {id} is of a kind that this build does not know: use a newer release"
         ))
     })?;
-    Ok(Written::ByUs(Own { kind, is_empty, ticks }))
-}
-
-fn ticks_of(uuid: &str) -> Option<u64> {
-    let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    if uuid.len() != 32 || !uuid.bytes().all(digit) || uuid.as_bytes()[12] != b'7' {
-        return None;
-    }
-    let head = u64::from_str_radix(&uuid[..16], 16).ok()?;
-    Some((head >> 16) << 12 | (head & 0xfff))
+    Ok(Written::ByUs(Own { kind, is_empty, id: own }))
 }
 
 /// Whether AWS may have a version of this id.
@@ -106,7 +80,7 @@ pub(super) fn place(created: Timestamp, id: &str) -> (Timestamp, u64, &str) {
 /// When a version was written by us, as a number that grows; zero if it was not.
 pub(super) fn ticks(id: &str) -> u64 {
     match read(id) {
-        Ok(Written::ByUs(own)) => own.ticks,
+        Ok(Written::ByUs(own)) => own.id.ticks(),
         _ => 0,
     }
 }
@@ -121,14 +95,14 @@ mod tests {
     fn an_id_tells_kind_and_time() {
         for kind in Kind::ALL {
             for is_empty in [false, true] {
-                let before = next_ticks();
+                let before = TimeId::new().expect("randomness");
                 let id = new(kind, is_empty).expect("randomness");
                 let Written::ByUs(own) = read(id.as_str()).expect("known") else {
                     panic!("{id} is ours");
                 };
                 assert_eq!((own.kind, own.is_empty), (kind, is_empty), "{id}");
-                assert!(own.ticks > before && own.ticks < next_ticks(), "{id}");
-                assert!(own.created().0 >= before >> 12);
+                assert!(own.id.ticks() > before.ticks(), "{id}");
+                assert!(own.created() >= before.created());
                 assert!(is_possible(id.as_str()), "{id}");
             }
         }

@@ -87,6 +87,8 @@ fn a_rate_limit_of_the_server_is_such_an_answer() {
     settings.retries = 0;
     let vault = connect(&settings);
     caller(&vault).unwrap();
+    let headers = serde_json::json!({"enable_rate_limit_response_headers": true});
+    server.api("POST", "sys/quotas/config", &headers);
     let quota = serde_json::json!({"rate": 1, "interval": "1h"});
     server.api("POST", "sys/quotas/rate-limit/tight", &quota);
     let error = loop {

@@ -9,13 +9,13 @@ import ssl
 import sys
 import threading
 
-folder, name, verb, target = sys.argv[1:]
+folder, host, verb, target = sys.argv[1:]
 
 ca_key, key = new_key(), new_key()
-named = x509.SubjectAlternativeName([x509.DNSName(name)])
+named = x509.SubjectAlternativeName([x509.DNSName(host)])
 files = {
     "ca.pem": certificate("ca", ca_key, "ca", ca_key, IS_CA),
-    "server.pem": certificate(name, key, "ca", ca_key, named),
+    "server.pem": certificate(host, key, "ca", ca_key, named),
     "server-key.pem": key_pem(key),
 }
 for file, content in files.items():

@@ -19,7 +19,9 @@ pub mod powercut_store;
 pub mod proxy;
 pub mod python;
 pub mod random;
+mod server;
 pub mod sidecar;
+pub mod vault;
 
 pub use block::block_on;
 pub use digest::sha256_hex;

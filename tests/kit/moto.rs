@@ -1,16 +1,13 @@
 //! moto, the services of AWS in one local process, for those tests that ask for it.
 //! It ends with the process that started it, however that ends.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::python;
+use crate::server::Server;
 
 const REQUIREMENTS: &str = "moto[server]==5.2.5\nboto3==1.44.5\nbotocore==1.44.5\n";
 
@@ -23,12 +20,6 @@ pub const REGION: &str = "eu-central-1";
 /// A policy that allows everything.
 pub const ALLOW_ALL: &str = r#"{"Version": "2012-10-17", "Statement":
     [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#;
-
-/// After this time it will not serve any more.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// How many lines of its log are kept.
-const LINES: usize = 500;
 
 /// An access key of moto's.
 #[derive(Clone)]
@@ -57,20 +48,6 @@ pub struct TlsFront {
     _server: Server,
 }
 
-/// The process.
-#[derive(Debug)]
-struct Server {
-    child: Child,
-    /// It ends with this.
-    _input: ChildStdin,
-    log: Log,
-    reader: Option<JoinHandle<()>>,
-}
-
-/// The last lines that it wrote to its standard error.
-#[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<VecDeque<String>>>);
-
 impl Moto {
     /// The one of this process, which lets everybody do everything; what it needs is
     /// installed below `within`, once.
@@ -87,8 +64,8 @@ impl Moto {
     #[must_use]
     pub fn start(within: &Path) -> Self {
         let python = python::with(REQUIREMENTS, within);
-        let (server, port) = Server::launch(&python, SERVE)
-            .unwrap_or_else(|why| panic!("moto does not serve: {why}"));
+        let (server, port) =
+            launch(&python, SERVE).unwrap_or_else(|why| panic!("moto does not serve: {why}"));
         let admin = AccessKey::new("AKIDEXAMPLE", "not-a-real-secret");
         Self { python, endpoint: format!("http://127.0.0.1:{port}"), admin, server }
     }
@@ -121,9 +98,9 @@ impl Moto {
     #[must_use]
     pub fn over_tls(&self, ca: &Path) -> TlsFront {
         let (_, port) = self.endpoint.rsplit_once(':').expect("a port");
-        let script = include_str!("moto/tls.py");
+        let script = concat!(include_str!("certificates.py"), include_str!("moto/tls.py"));
         let script = format!("UPSTREAM, CA = {port}, {:?}\n{script}", ca.display().to_string());
-        let (server, port) = Server::launch(&self.python, &script)
+        let (server, port) = launch(&self.python, &script)
             .unwrap_or_else(|why| panic!("the TLS front does not serve: {why}"));
         TlsFront { endpoint: format!("https://127.0.0.1:{port}"), _server: server }
     }
@@ -137,7 +114,7 @@ impl Moto {
     /// The last lines of its log: the requests, and what broke it.
     #[must_use]
     pub fn log(&self) -> String {
-        self.server.log.text()
+        self.server.log()
     }
 
     /// Makes the alias, and a key for it, unless they are there.
@@ -216,73 +193,6 @@ impl TlsFront {
     }
 }
 
-impl Server {
-    /// The process and its port, or what it says instead.
-    fn launch(python: &Path, script: &str) -> Result<(Self, u16), String> {
-        let mut command = Command::new(python);
-        command.args(["-c", script]).env_clear();
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("Python starts");
-        let input = child.stdin.take().expect("a pipe");
-        let output = child.stdout.take().expect("a pipe");
-        let errors = child.stderr.take().expect("a pipe");
-        let log = Log::default();
-        let kept = log.clone();
-        let reader = Some(thread::spawn(move || kept.read(errors)));
-        let mut server = Self { child, _input: input, log, reader };
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || {
-            let mut line = String::new();
-            let read = BufReader::new(output).read_line(&mut line);
-            // Nobody listens once patience is over.
-            let _ = tell.send(read.map(|_| line));
-        });
-        let line = told.recv_timeout(PATIENCE);
-        let port = line.as_ref().ok().and_then(|line| line.as_ref().ok()?.trim().parse().ok());
-        let Some(port) = port else {
-            server.end();
-            return Err(format!("it says {line:?}, and\n{}", server.log.text()));
-        };
-        Ok((server, port))
-    }
-
-    fn end(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-impl Log {
-    fn read(&self, errors: impl Read) {
-        for line in BufReader::new(errors).split(b'\n') {
-            let Ok(line) = line else { break };
-            let mut lines = self.lines();
-            if lines.len() == LINES {
-                lines.pop_front();
-            }
-            lines.push_back(String::from_utf8_lossy(&line).into_owned());
-        }
-    }
-
-    fn text(&self) -> String {
-        Vec::from(self.lines().clone()).join("\n")
-    }
-
-    fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl AccessKey {
     /// A long-lived one.
     #[must_use]
@@ -297,14 +207,7 @@ impl fmt::Debug for AccessKey {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_does_not_serve_says_why() {
-        let script = "import sys; print('no port'); sys.exit('there is no moto')";
-        let why = Server::launch(Path::new("python3"), script).unwrap_err();
-        assert!(why.contains("no port") && why.contains("there is no moto"), "{why}");
-    }
+/// The process and its port, or what it says instead.
+fn launch(python: &Path, script: &str) -> Result<(Server, u16), String> {
+    Server::launch(Command::new(python).args(["-c", script]), |line| line.parse().ok())
 }

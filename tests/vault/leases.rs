@@ -1,0 +1,1 @@
+//! Credentials that Vault makes when they are read.

@@ -1,0 +1,1 @@
+//! Nothing secret is said, at any level of any library's log.

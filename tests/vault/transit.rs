@@ -133,9 +133,12 @@ fn what_a_key_is_is_told_and_checked() {
     block_on(key.check()).unwrap();
     assert!(block_on(key.about()).unwrap().contains("derived=true"));
 
-    for kind in ["rsa-2048", "ed25519", "hmac"] {
-        let key =
-            wrapper(&proxy, &format!("told-of-{kind}"), &json!({"type": kind, "key_size": 32}));
+    for (kind, config) in [
+        ("rsa-2048", json!({"type": "rsa-2048"})),
+        ("ed25519", json!({"type": "ed25519", "derived": true})),
+        ("hmac", json!({"type": "hmac", "key_size": 32})),
+    ] {
+        let key = wrapper(&proxy, &format!("told-of-{kind}"), &config);
         let error = block_on(key.check()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
         assert!(error.message().contains(&format!("of type {kind}")), "{error}");
@@ -219,7 +222,7 @@ fn what_a_policy_lacks_is_told_as_the_line_to_write() {
     let wrapped_here = block_on(without_rewrap.wrap(&Dek::random().unwrap(), &context("a")));
     expect_line(wrapped_here.map(drop), &line(&format!("encrypt/{KEY}"), "update"));
 
-    let nothing = transit(&allowed(&proxy, "nothing", ""), mount);
+    let nothing = transit(&allowed(&proxy, "nothing", "# Nothing."), mount);
     expect_line(block_on(nothing.check()), &key_only);
     expect_line(unwrap(&nothing, &wrapped).map(drop), &key_only);
     let only_read = transit(&allowed(&proxy, "only-read", &key_only), mount);

@@ -22,7 +22,7 @@ fn lost(outcome: Result<impl Sized>) -> String {
 
 #[test]
 fn a_version_that_may_not_decrypt_opens_what_was_rewrapped_and_nothing_else() {
-    let (proxy, mount) = (proxy(), "minimum");
+    let proxy = proxy();
     for (mount, config) in [("minimum/derived", derived()), ("minimum/plain", json!({}))] {
         let key = wrapper(&proxy, mount, &config);
         let (dek, moved) = generate(&key);
@@ -50,7 +50,7 @@ fn a_version_that_may_not_decrypt_opens_what_was_rewrapped_and_nothing_else() {
         assert_eq!(versions.len(), 1, "{versions:?}");
     }
     // A version that the key has not had: it is older than the records.
-    let key = wrapper(&proxy, mount, &derived());
+    let key = wrapper(&proxy, "minimum/young", &derived());
     let (_, wrapped) = generate(&key);
     let later = WrappedDek { kek_version: "7".into(), ..wrapped };
     let told = lost(unwrap(&key, &later));
@@ -115,7 +115,8 @@ fn a_key_of_the_same_name_opens_nothing_of_the_one_before() {
 
 #[test]
 fn an_engine_that_is_not_there_is_said_to_be() {
-    let vault = as_root(&proxy());
+    let proxy = proxy();
+    let vault = as_root(&proxy);
     let key = VaultTransit::new(&vault, "nowhere", KEY).unwrap();
     let told = lost(block_on(key.check()));
     assert!(told.contains("vault secrets enable -path=nowhere transit"), "{told}");

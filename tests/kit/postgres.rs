@@ -1,4 +1,4 @@
-//! PostgreSQL, the real one, for those tests that ask for it. It ends with the process
+//! `PostgreSQL`, the real one, for those tests that ask for it. It ends with the process
 //! that started it, however that ends.
 
 use std::fmt;
@@ -11,7 +11,7 @@ const SERVE: &str = include_str!("postgres/serve.py");
 /// Of who may do everything. Nobody else reaches the server: it listens on loopback.
 const PASSWORD: &str = "not-a-real-password";
 
-/// A PostgreSQL that serves, with a database `postgres`. Dropping it ends it.
+/// A `PostgreSQL` that serves, with a database `postgres`. Dropping it ends it.
 pub struct Postgres {
     port: u16,
     child: Child,
@@ -34,7 +34,10 @@ impl Postgres {
     #[must_use]
     pub fn start() -> Self {
         let mut command = Command::new("python3");
-        command.args(["-c", SERVE]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command
+            .args(["-c", SERVE])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("Python starts");
         let mut input = child.stdin.take().expect("a pipe");

@@ -1,4 +1,4 @@
-//! Credentials that Vault makes when they are read: users of a real PostgreSQL.
+//! Credentials that Vault makes when they are read: users of a real `PostgreSQL`.
 
 mod ends;
 mod use_of;
@@ -15,7 +15,8 @@ use strongroom_kit::postgres::Postgres;
 use strongroom_kit::proxy::FaultProxy;
 use strongroom_vault::{LeaseOptions, Vault, VaultLeases};
 
-use crate::{proxy, server, settings};
+use crate::client::settings;
+use crate::{proxy, server};
 
 /// How long the credentials of every role last, and how long they may be renewed.
 const LIFE: Duration = Duration::from_mins(1);

@@ -13,7 +13,8 @@ use strongroom_kit::block_on;
 use strongroom_kit::proxy::{Fault, FaultProxy, Request};
 use strongroom_vault::{Vault, VaultTransit};
 
-use crate::{allowed, as_root, proxy, server};
+use crate::client::{allowed, as_root};
+use crate::{proxy, server};
 
 /// The name of every key: a test has an engine of its own.
 const KEY: &str = "dek-s.1";

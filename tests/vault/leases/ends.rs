@@ -18,7 +18,8 @@ use strongroom_local::kek::LocalKek;
 use strongroom_vault::{Auth, LeaseOptions, SecretText, Vault, VaultLeases};
 
 use super::{LIFE, Role};
-use crate::{bytes, server, settings};
+use crate::client::settings;
+use crate::{bytes, server};
 
 fn revoking() -> LeaseOptions {
     let mut options = LeaseOptions::default();
@@ -115,9 +116,10 @@ fn a_cache_gives_credentials_until_their_end_and_no_longer() {
     assert_eq!(role.users(), 1);
 
     role.proxy.always(ANY, Fault::status(503));
-    role.clock.advance(LIFE - Duration::from_millis(1));
+    let moment = Duration::from_millis(1);
+    role.clock.advance(LIFE.saturating_sub(moment));
     let last = get().unwrap();
-    assert_eq!((last.stale, last.valid_for), (false, Some(Duration::from_millis(1))));
-    role.clock.advance(Duration::from_millis(1));
+    assert_eq!((last.stale, last.valid_for), (false, Some(moment)));
+    role.clock.advance(moment);
     assert_eq!(get().unwrap_err().kind(), ErrorKind::Unavailable, "not even stale");
 }

@@ -10,7 +10,8 @@ use strongroom_kit::proxy::Fault;
 use strongroom_vault::{LeaseOptions, VaultLeases};
 
 use super::{LIFE, RENEW, Role, eventually};
-use crate::{allowed, server};
+use crate::client::allowed;
+use crate::server;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -40,7 +41,7 @@ fn a_lease_is_renewed_at_half_its_life_and_at_its_longest_there_are_others() {
     let role = Role::new("renewed");
     let leases = role.leases(LeaseOptions::default());
     let (first, _) = role.read(&leases);
-    role.clock.advance(LIFE / 2 - SECOND);
+    role.clock.advance((LIFE / 2).saturating_sub(SECOND));
     assert_eq!(role.read(&leases).1, LIFE / 2 + SECOND);
     assert_eq!(role.proxy.count(RENEW), 0, "it is too early");
     role.clock.advance(2 * SECOND);

@@ -10,7 +10,8 @@ use strongroom_kit::proxy::{ANY, Fault};
 use strongroom_vault::Vault;
 
 use super::{KEY, context, derived, engine, generate, make, same, transit, unwrap, wrapper};
-use crate::{proxy, server, settings};
+use crate::client::settings;
+use crate::{proxy, server};
 
 #[test]
 fn what_passes_is_tried_again_and_told_as_what_it_is() {

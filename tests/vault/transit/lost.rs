@@ -11,7 +11,8 @@ use super::{
     KEY, configure, context, derived, engine, generate, make, rotate, same, transit, unwrap,
     wrapper,
 };
-use crate::{allowed, as_root, proxy, server};
+use crate::client::{allowed, as_root};
+use crate::{proxy, server};
 
 /// The words of an error that says that the key cannot be had.
 fn lost(outcome: Result<impl Sized>) -> String {

@@ -10,7 +10,8 @@ use strongroom_core::{
 use strongroom_kit::block_on;
 
 use super::{KEY, configure, derived, engine, make, transit};
-use crate::{as_root, bytes, proxy};
+use crate::client::as_root;
+use crate::{bytes, proxy};
 
 const SECRETS: usize = 1000;
 

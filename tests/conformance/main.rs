@@ -39,6 +39,10 @@ mod wrapper {
     conformance_wrapper!(keyring => WrapperBackend::new(keyring).with_rotation(rotate_local_kek));
     #[cfg(feature = "aws")]
     conformance_wrapper!(aws_kms => WrapperBackend::new(aws::kms).with_rotation(aws::rotate));
+    #[cfg(feature = "vault")]
+    conformance_wrapper!(vault_transit_derived => WrapperBackend::new(vault::derived_key).with_rotation(vault::rotate));
+    #[cfg(feature = "vault")]
+    conformance_wrapper!(vault_transit => WrapperBackend::new(vault::plain_key).with_rotation(vault::rotate));
 }
 
 mod secrets {

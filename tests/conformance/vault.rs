@@ -1,15 +1,18 @@
 //! Vault, the real one. A KV engine of either version is mounted once, and each directory
-//! is a base of its own in it.
+//! is a base of its own in it; of Transit there is an engine for each directory, with one
+//! key.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use serde_json::json;
-use strongroom_core::{Clock, Result, SecretBytes, SecretStore};
+use serde_json::{Value, json};
+use strongroom_core::{Clock, KeyWrapper, Result, SecretBytes, SecretStore};
 use strongroom_kit::conformance::secrets::ACCOUNT;
 use strongroom_kit::vault::Vault as Server;
 use strongroom_kit::{block_on, sha256_hex};
-use strongroom_vault::{Auth, KvOptions, KvVersion, SecretText, Vault, VaultKv, VaultSettings};
+use strongroom_vault::{
+    Auth, KvOptions, KvVersion, SecretText, Vault, VaultKv, VaultSettings, VaultTransit,
+};
 
 /// Whose clock it is, Vault does not ask.
 pub(crate) fn kv_one(path: &Path, _: Arc<dyn Clock>) -> Result<Arc<dyn SecretStore>> {
@@ -30,9 +33,37 @@ pub(crate) fn kv_two(path: &Path, _: Arc<dyn Clock>) -> Result<Arc<dyn SecretSto
 fn kv(mount: &str, version: KvVersion, path: &Path) -> Result<Arc<dyn SecretStore>> {
     let mut options = KvOptions::new(ACCOUNT);
     mount.clone_into(&mut options.mount);
-    options.base = sha256_hex(path.as_os_str().as_encoded_bytes())[..32].to_owned();
+    options.base = unique(path);
     options.version = Some(version);
     Ok(Arc::new(block_on(VaultKv::open(vault(), options))?))
+}
+
+pub(crate) fn derived_key(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
+    transit(path, true)
+}
+
+pub(crate) fn plain_key(path: &Path) -> Result<Arc<dyn KeyWrapper>> {
+    transit(path, false)
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "as every other backend")]
+pub(crate) fn rotate(path: &Path) -> Result<()> {
+    server().api("POST", &format!("{}/keys/kek/rotate", unique(path)), &Value::Null);
+    Ok(())
+}
+
+fn transit(path: &Path, derived: bool) -> Result<Arc<dyn KeyWrapper>> {
+    let mount = unique(path);
+    let key = format!("{mount}/keys/kek");
+    if server().ask(0, server().root_token(), "GET", &key, &Value::Null).status != 200 {
+        server().mount(&mount, "transit", &json!({}));
+        server().api("POST", &key, &json!({"derived": derived}));
+    }
+    Ok(Arc::new(VaultTransit::new(vault(), &mount, "kek")?))
+}
+
+fn unique(path: &Path) -> String {
+    sha256_hex(path.as_os_str().as_encoded_bytes())[..32].to_owned()
 }
 
 fn server() -> &'static Server {

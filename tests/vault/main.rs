@@ -4,9 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers panic as the test does")]
 
 mod auth;
+mod client;
 mod kv;
+mod leases;
 mod log;
 mod outages;
+mod quiet;
+mod transit;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_core::{Clock, Error, ErrorKind, Result, random};
-use strongroom_remote::{Renewing, Runtime};
+use strongroom_remote::{Renewing, Running, Runtime};
 use tokio::time::{Instant, timeout};
 
 use crate::auth::Auth;
@@ -35,12 +35,13 @@ struct Shared {
     runtime: Runtime,
     asking: Asking,
     auth: Auth,
+    namespace: Option<String>,
     revoke_on_close: bool,
 }
 
 /// What goes along to where requests are made.
 #[derive(Clone)]
-struct Asking {
+pub(crate) struct Asking {
     transport: Arc<Transport>,
     session: Renewing<Session>,
     clock: Arc<dyn Clock>,
@@ -66,8 +67,9 @@ impl Vault {
         let session = Renewing::new(Box::new(logins), Arc::clone(&clock));
         let (retries, timeout) = (settings.retries, settings.timeout);
         let asking = Asking { transport, session, clock, retries, timeout };
-        let (auth, revoke_on_close) = (settings.auth.clone(), settings.revoke_on_close);
-        Ok(Self(Arc::new(Shared { runtime, asking, auth, revoke_on_close })))
+        let (auth, namespace) = (settings.auth.clone(), settings.namespace.clone());
+        let revoke_on_close = settings.revoke_on_close;
+        Ok(Self(Arc::new(Shared { runtime, asking, auth, namespace, revoke_on_close })))
     }
 
     /// The first of the addresses.
@@ -80,8 +82,31 @@ impl Vault {
         &self.0.auth
     }
 
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.0.namespace.as_deref()
+    }
+
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.asking.clock
+    }
+
+    /// Asks from work that [`run`](Self::run) begins.
+    pub(crate) fn asking(&self) -> &Asking {
+        &self.0.asking
+    }
+
+    /// Begins `work` where requests are made; it ends when nobody waits for it any more.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Running<T> {
+        self.0.runtime.run(work)
+    }
+
+    /// The same, and it is waited for, though not for long: for what is left to do when
+    /// nobody can wait any more.
+    pub(crate) fn farewell(&self, work: impl Future<Output = ()> + Send + 'static) {
+        farewell(&self.0.runtime, work);
     }
 
     /// Asks Vault, with the session's token unless the request has one of its own.
@@ -98,7 +123,17 @@ impl Vault {
 }
 
 impl Asking {
-    async fn ask(&self, request: &Request) -> Result<Answer> {
+    /// The session, renewed if it is time.
+    pub(crate) async fn session(&self) -> Result<Arc<Session>> {
+        self.session.get().await
+    }
+
+    /// The session, as it is held now.
+    pub(crate) fn held_session(&self) -> Option<Arc<Session>> {
+        self.session.held()
+    }
+
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Answer> {
         let asked = timeout(self.timeout, self.ask_again(request)).await;
         asked.unwrap_or_else(|_| {
             let address = self.transport.first_address();
@@ -194,13 +229,25 @@ impl Drop for Shared {
         };
         let Ok(request) = Request::post_nothing("auth/token/revoke-self") else { return };
         let transport = Arc::clone(&self.asking.transport);
-        let (done, ended) = std::sync::mpsc::channel();
-        self.runtime.go_on(async move {
+        farewell(&self.runtime, async move {
             let _ = transport.attempt(&request, Some(&session.token)).await;
-            let _ = done.send(());
         });
-        // Its end would end the request too.
-        let _ = ended.recv_timeout(FAREWELL);
+    }
+}
+
+/// Waits for `work`, though not for long: the end of the runtime would end it too.
+fn farewell(runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) {
+    let (done, ended) = std::sync::mpsc::channel();
+    runtime.go_on(async move {
+        work.await;
+        let _ = done.send(());
+    });
+    let _ = ended.recv_timeout(FAREWELL);
+}
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asking").field("transport", &self.transport).finish_non_exhaustive()
     }
 }
 

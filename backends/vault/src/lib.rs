@@ -16,10 +16,12 @@ mod connection;
 mod error;
 mod guarded;
 mod kv;
+mod lease;
 mod message;
 mod policy;
 mod session;
 mod settings;
+mod transit;
 mod transport;
 
 pub use self::auth::{
@@ -28,5 +30,7 @@ pub use self::auth::{
 pub use self::check::{Allowed, Caller};
 pub use self::connection::Vault;
 pub use self::kv::{KvOptions, KvVersion, VaultExternalSecrets, VaultKv};
-pub use self::policy::{Capability, KvDirectory, Policy, Rule};
+pub use self::lease::{LeaseOptions, VaultLeases};
+pub use self::policy::{Capability, KvDirectory, Policy, Rule, TransitKey};
 pub use self::settings::{ClientCertificate, VaultSettings};
+pub use self::transit::VaultTransit;

@@ -75,6 +75,11 @@ impl Request {
         Self { repeatable: true, ..self }
     }
 
+    /// It has an effect each time that it is asked.
+    pub(crate) fn once(self) -> Self {
+        Self { repeatable: false, ..self }
+    }
+
     pub(crate) fn or_missing(self) -> Self {
         Self { may_be_missing: true, ..self }
     }

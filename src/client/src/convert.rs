@@ -42,7 +42,8 @@ pub(crate) fn secret(message: v1::GetResponse) -> Result<Secret> {
     let info = info(&message.version, message.kind, message.created)?;
     let age = message.age.map(from_duration).unwrap_or_default();
     let VersionInfo { version, kind, created, .. } = info;
-    Ok(Secret { value, kind, version, created, age, stale: message.stale })
+    let stale = message.stale;
+    Ok(Secret { age, stale, ..Secret::fresh(value, kind, version, created) })
 }
 
 pub(crate) fn info(

@@ -197,7 +197,7 @@ impl FileSource for FileReader {
 impl From<Secret> for FileReader {
     /// A value that was read as a whole, given in segments.
     fn from(secret: Secret) -> Self {
-        let Secret { value, kind, version, created, age, stale } = secret;
+        let Secret { value, kind, version, created, age, stale, .. } = secret;
         let (length, segment_bytes) = (value.len() as u64, WHOLE_SEGMENT_BYTES);
         let info = FileInfo { version, kind, created, length, segment_bytes, age, stale };
         Self::new(info, Box::new(Whole(value)))

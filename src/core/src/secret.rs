@@ -132,13 +132,17 @@ pub struct Secret {
     /// Whether this answer is past its time to live and was given because the
     /// backend did not answer.
     pub stale: bool,
+    /// How long the value is good for from now on, where that is bounded: credentials
+    /// that were made for a while end with their lease.
+    pub valid_for: Option<Duration>,
 }
 
 impl Secret {
     /// An answer that comes from the backend just now.
     #[must_use]
     pub fn fresh(value: SecretBytes, kind: Kind, version: Version, created: Timestamp) -> Self {
-        Self { value, kind, version, created, age: Duration::ZERO, stale: false }
+        let (age, stale, valid_for) = (Duration::ZERO, false, None);
+        Self { value, kind, version, created, age, stale, valid_for }
     }
 }
 

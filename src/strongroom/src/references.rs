@@ -75,7 +75,7 @@ impl OtherStrongroom {
         let engine = config.open_alone(options).await?;
         // What is stored itself: a reference there is not followed.
         let secret = engine.get_stored(name, &Select::Latest).await?;
-        Ok(ExternalValue { value: secret.value, kind: secret.kind })
+        Ok(ExternalValue::new(secret.value, secret.kind))
     }
 }
 

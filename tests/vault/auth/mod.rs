@@ -47,7 +47,7 @@ pub(crate) fn app_role(server: &Server, mount: &str, role: &Value) -> (String, S
 }
 
 /// That login; and how the proxy calls it.
-fn login(server: &Server, mount: &str, role: &Value) -> (Auth, String) {
+pub(crate) fn login(server: &Server, mount: &str, role: &Value) -> (Auth, String) {
     let (id, secret) = app_role(server, mount, role);
     let mut login = AppRole::new(&id, Some(given(&secret)));
     mount.clone_into(&mut login.mount);
@@ -55,7 +55,7 @@ fn login(server: &Server, mount: &str, role: &Value) -> (Auth, String) {
 }
 
 /// Ends every session of the mount.
-fn revoke_all(server: &Server, mount: &str) {
+pub(crate) fn revoke_all(server: &Server, mount: &str) {
     let path = format!("sys/leases/revoke-prefix/auth/{mount}/login");
     server.api("PUT", &path, &json!({"sync": true}));
 }

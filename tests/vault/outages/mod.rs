@@ -3,6 +3,7 @@
 mod answers;
 mod cluster;
 mod redirects;
+mod store;
 
 use strongroom_kit::proxy::FaultProxy;
 use strongroom_kit::vault::Vault as Server;

@@ -71,7 +71,7 @@ impl AwsExternalSecrets {
             )));
         }
         let (value, kind, _) = found.value.of_version(&found.version, found.created)?;
-        Ok(ExternalValue { value, kind })
+        Ok(ExternalValue::new(value, kind))
     }
 
     fn allows(&self, name: &str) -> Result<()> {

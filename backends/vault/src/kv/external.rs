@@ -128,10 +128,10 @@ impl VaultExternalSecrets {
     fn value(&self, fields: &Fields<'_>) -> Result<ExternalValue> {
         if Marks::of(fields.keys())?.is_ours() {
             let (value, marks) = data::value(fields, &self.value_key)?;
-            return Ok(ExternalValue { value, kind: marks.kind() });
+            return Ok(ExternalValue { value, kind: marks.kind(), valid_for: None });
         }
         // All fields, as one object.
-        Ok(ExternalValue { value: guarded::json(fields)?, kind: Kind::Text })
+        Ok(ExternalValue { value: guarded::json(fields)?, kind: Kind::Text, valid_for: None })
     }
 
     async fn mount(&self, path: &str) -> Result<Mount> {

@@ -53,15 +53,14 @@ impl Core {
             match look {
                 Look::Absent(error) => return Err(error),
                 Look::Miss(flight) => {
-                    return self.sealer.open(name, select, &*flight.await?);
+                    return self.open(name, select, &*flight.await?);
                 }
                 Look::Hit(sealed, refresh) => {
                     if let Some(flight) = refresh {
                         self.in_background(flight);
                     }
                     let age = now.saturating_sub(sealed.times.confirmed);
-                    let secret = self.sealer.open(name, select, &sealed)?;
-                    return Ok(Secret { age, ..secret });
+                    return Ok(Secret { age, ..self.open(name, select, &sealed)? });
                 }
                 Look::Stale(sealed, flight) => {
                     if let Some((flight, started)) = flight {
@@ -70,7 +69,7 @@ impl Core {
                         let wait = self.clock.sleep(patience);
                         match future::select(flight.clone(), wait).await {
                             Either::Left((Ok(sealed), _)) => {
-                                return self.sealer.open(name, select, &sealed);
+                                return self.open(name, select, &sealed);
                             }
                             Either::Left((Err(error), _)) if !error.is_retryable() => {
                                 return Err(error);
@@ -208,8 +207,16 @@ impl Core {
             table.stats.stale += 1;
         }
         let age = now.saturating_sub(sealed.times.confirmed);
-        let secret = self.sealer.open(name, select, sealed)?;
+        let secret = self.open(name, select, sealed)?;
         Ok(Some(Secret { age, stale: true, ..secret }))
+    }
+
+    /// The answer, as fresh as from the backend, with the time that it has left.
+    fn open(&self, name: &SecretName, select: &Select, sealed: &Sealed) -> Result<Secret> {
+        let secret = self.sealer.open(name, select, sealed)?;
+        let now = self.clock.monotonic();
+        let valid_for = sealed.times.ends.map(|ends| ends.saturating_sub(now));
+        Ok(Secret { valid_for, ..secret })
     }
 
     /// Takes in what a call brought, unless a write has come in between.
@@ -217,7 +224,7 @@ impl Core {
         let now = self.clock.monotonic();
         let (name, select) = &call.key;
         let sealed = answer.and_then(|secret| {
-            let times = self.times(call.started, call.started_at)?;
+            let times = self.times(call.started, call.started_at, secret.valid_for)?;
             self.sealer.seal(name, select, secret, times).map(Arc::new)
         });
         let Some(mut table) = self.table() else { return sealed };
@@ -257,14 +264,23 @@ impl Core {
         }
     }
 
-    fn times(&self, confirmed: Duration, confirmed_at: Timestamp) -> Result<Times> {
+    /// What is good for a while only is gone when that is over, from when it was asked
+    /// for: that was before it began.
+    fn times(
+        &self,
+        confirmed: Duration,
+        confirmed_at: Timestamp,
+        valid_for: Option<Duration>,
+    ) -> Result<Times> {
         let CacheOptions { ttl, jitter, refresh_ahead, max_stale, .. } = self.options;
         let part = f64::from(u32::from_le_bytes(random::array()?)) / f64::from(u32::MAX);
-        let life = ttl.mul_f64(1.0 - jitter * part);
+        let life = ttl.mul_f64(1.0 - jitter * part).min(valid_for.unwrap_or(Duration::MAX));
         let refresh = refresh_ahead.map(|part| confirmed + life.mul_f64(part));
         let expires = confirmed + life;
+        let ends = valid_for.map(|valid_for| confirmed.saturating_add(valid_for));
         let gone = expires + max_stale.unwrap_or_default();
-        Ok(Times { confirmed, confirmed_at, refresh, expires, gone })
+        let gone = gone.min(ends.unwrap_or(Duration::MAX));
+        Ok(Times { confirmed, confirmed_at, refresh, expires, gone, ends })
     }
 
     /// Forgets `name` now and again when the answer is dropped: before and after

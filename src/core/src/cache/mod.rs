@@ -15,6 +15,10 @@
 //! `Unauthenticated` or a key that was disabled: it is given to the reader and
 //! evicts the entry at once, also one that had time to live.
 //!
+//! # What ends
+//! A value that is good for a while only (`Secret::valid_for`, such as credentials
+//! with a lease) is never given after its end, neither as fresh nor as stale.
+//!
 //! # After a fork
 //! A child's cache key is wiped and its mutex may be held for ever: in a forked
 //! child every call goes to the backend.

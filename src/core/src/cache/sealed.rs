@@ -48,6 +48,8 @@ pub(super) struct Times {
     pub(super) expires: Duration,
     /// Until when it may be given marked as stale.
     pub(super) gone: Duration,
+    /// When what was answered ends, if it does: it is gone by then.
+    pub(super) ends: Option<Duration>,
 }
 
 impl Sealer {
@@ -143,6 +145,7 @@ mod tests {
                 refresh: None,
                 expires: zero,
                 gone: zero,
+                ends: None,
             };
             cache.seal(&name("a"), &Select::Latest, secret, times).expect("sealed")
         };

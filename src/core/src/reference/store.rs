@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
@@ -44,6 +45,17 @@ pub struct ExternalValue {
     pub value: SecretBytes,
     /// What its bytes are, as far as the store knows.
     pub kind: Kind,
+    /// How long it is good for from now on; `None` if the store tells of no end. No
+    /// cache gives it for longer.
+    pub valid_for: Option<Duration>,
+}
+
+impl ExternalValue {
+    /// A value that is good until somebody changes it.
+    #[must_use]
+    pub fn new(value: SecretBytes, kind: Kind) -> Self {
+        Self { value, kind, valid_for: None }
+    }
 }
 
 /// A secret store whose references are followed: `get` of one reads the external
@@ -98,8 +110,8 @@ impl ReferencingStore {
     /// The reference in the value of one.
     async fn resolved(&self, stored: Secret) -> Result<Secret> {
         let reference = Reference::parse(stored.value.expose())?;
-        let ExternalValue { value, kind } = self.follow(&reference).await?;
-        Ok(Secret { value, kind, ..stored })
+        let ExternalValue { value, kind, valid_for } = self.follow(&reference).await?;
+        Ok(Secret { value, kind, valid_for, ..stored })
     }
 
     /// What was stored, or what it leads to.
@@ -133,7 +145,7 @@ impl ReferencingStore {
 
 /// The part of a value that `keys` lead to.
 fn part(found: ExternalValue, keys: &[String]) -> Result<ExternalValue> {
-    let ExternalValue { value, kind } = found;
+    let ExternalValue { value, kind, valid_for } = found;
     let (value, kind) = match keys {
         [] => (value, kind),
         [field, rest @ ..] if !kinds::fields(kind).is_empty() => {
@@ -144,7 +156,7 @@ fn part(found: ExternalValue, keys: &[String]) -> Result<ExternalValue> {
         }
         keys => (kinds::find_in_json(value.expose(), keys)?, Kind::Text),
     };
-    Ok(ExternalValue { value, kind })
+    Ok(ExternalValue { value, kind, valid_for })
 }
 
 /// The error of a reference, which names it. What the external store says of its

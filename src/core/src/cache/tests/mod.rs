@@ -3,6 +3,7 @@
 
 #![expect(clippy::unchecked_time_subtraction, reason = "of constants")]
 
+mod ends;
 mod limits;
 mod outage;
 mod reads;
@@ -33,6 +34,8 @@ struct FakeState {
     failure: Option<Error>,
     waiting: Vec<Waker>,
     value_bytes: usize,
+    /// Of every answer.
+    valid_for: Option<Duration>,
 }
 
 /// Answers with the version that was current when a call began, when it is let.
@@ -127,7 +130,8 @@ impl SecretStore for Fake {
         let mut value = format!("canary {version}").into_bytes();
         value.resize(value.len().max(value_bytes), b'.');
         let value = SecretBytes::copy_from(&value)?;
-        Ok(Secret::fresh(value, Kind::Text, version, Timestamp(7)))
+        let secret = Secret::fresh(value, Kind::Text, version, Timestamp(7));
+        Ok(Secret { valid_for: self.state().valid_for, ..secret })
     }
 
     async fn versions(&self, _: &SecretName, _: &PageRequest) -> Result<Page<VersionInfo>> {

@@ -21,6 +21,8 @@ use strongroom_local::records::{RecordOptions, RecordStoreKind, open_records};
 
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "vault")]
+mod vault;
 
 mod records {
     use super::*;
@@ -37,6 +39,10 @@ mod wrapper {
     conformance_wrapper!(keyring => WrapperBackend::new(keyring).with_rotation(rotate_local_kek));
     #[cfg(feature = "aws")]
     conformance_wrapper!(aws_kms => WrapperBackend::new(aws::kms).with_rotation(aws::rotate));
+    #[cfg(feature = "vault")]
+    conformance_wrapper!(vault_transit_derived => WrapperBackend::new(vault::derived_key).with_rotation(vault::rotate));
+    #[cfg(feature = "vault")]
+    conformance_wrapper!(vault_transit => WrapperBackend::new(vault::plain_key).with_rotation(vault::rotate));
 }
 
 mod secrets {
@@ -50,6 +56,10 @@ mod secrets {
     conformance_secrets!(cached => SecretsBackend::volatile(cached));
     #[cfg(feature = "aws")]
     conformance_secrets!(aws_secrets_manager => SecretsBackend::volatile(aws::secrets_manager).on_its_own_clock());
+    #[cfg(feature = "vault")]
+    conformance_secrets!(vault_kv_one => SecretsBackend::volatile(vault::kv_one).on_its_own_clock());
+    #[cfg(feature = "vault")]
+    conformance_secrets!(vault_kv_two => SecretsBackend::volatile(vault::kv_two).on_its_own_clock());
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "as every other backend")]

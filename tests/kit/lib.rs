@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod http2;
 pub mod memory;
 pub mod moto;
+pub mod postgres;
 pub mod powercut;
 pub mod powercut_store;
 pub mod proxy;

@@ -1,10 +1,10 @@
-//! HashiCorp Vault, the real one, for those tests that ask for it. It ends with the
-//! process that started it, however that ends.
+//! A real Vault, for those tests that ask for it. It ends with the process that started
+//! it, however that ends.
 
 mod http;
+mod program;
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub use self::http::Answer;
+use self::program::{Node, serve};
 use crate::python;
 use crate::server::Server;
 
@@ -46,14 +47,6 @@ pub struct Vault {
     nodes: Vec<Node>,
     keys: Keys,
     server: Mutex<Server>,
-}
-
-/// Where a node listens.
-struct Node {
-    /// Plain HTTP, in any case.
-    plain: String,
-    /// Where clients find it.
-    address: String,
 }
 
 /// What initialization gave.
@@ -154,10 +147,12 @@ impl Vault {
         }
     }
 
-    /// Makes the active node stand by. Another becomes active meanwhile: which is none
-    /// until then.
+    /// Makes the active node stand by, and returns once it does; the other may not be
+    /// active yet.
     pub fn step_down(&self) {
+        let node = self.active();
         self.api("PUT", "sys/step-down", &Value::Null);
+        self.wait("the node is still active", || (!self.is_active(node)).then_some(()));
     }
 
     /// Kills it.
@@ -214,9 +209,8 @@ impl Vault {
     /// # Panics
     /// If there will be none.
     pub fn active(&self) -> usize {
-        let is_active =
-            |node: &usize| self.ask(*node, "", "GET", "sys/health", &Value::Null).status == 200;
-        self.wait("no node is active", || (0..self.nodes.len()).find(is_active))
+        let nodes = 0..self.nodes.len();
+        self.wait("no node is active", || nodes.clone().find(|node| self.is_active(*node)))
     }
 
     /// The last lines of its log: warnings and errors.
@@ -285,6 +279,10 @@ impl Vault {
         vault
     }
 
+    fn is_active(&self, node: usize) -> bool {
+        self.ask(node, "", "GET", "sys/health", &Value::Null).status == 200
+    }
+
     /// What `ready` gives, asked again and again until it gives something.
     fn wait<T>(&self, otherwise: &str, mut ready: impl FnMut() -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
@@ -306,41 +304,6 @@ impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault").field("addresses", &self.addresses()).finish_non_exhaustive()
     }
-}
-
-/// The process, and the nodes that it serves.
-fn serve(arguments: &[String]) -> (Server, Vec<Node>) {
-    let read = |line: &str| {
-        let nodes: Value = serde_json::from_str(line).ok()?;
-        let nodes = nodes.as_array()?.iter().map(|node| {
-            let plain = node["address"].as_str()?.to_owned();
-            let address = node["tls_address"].as_str().map_or_else(|| plain.clone(), str::to_owned);
-            Some(Node { plain, address })
-        });
-        nodes.collect::<Option<Vec<_>>>()
-    };
-    Server::launch(Command::new(binary()).args(arguments), read)
-        .unwrap_or_else(|why| panic!("Vault does not serve: {why}"))
-}
-
-/// Vault. The script says on its standard error that it builds it, if it does.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/kit/vault/build"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut build = command.spawn().expect("bash runs");
-        let mut said = String::new();
-        for line in BufReader::new(build.stderr.take().expect("a pipe")).lines() {
-            let line = line.expect("text");
-            // Not captured, as what a test prints is: it takes minutes.
-            let _ = writeln!(io::stderr(), "{line}");
-            said += &format!("{line}\n");
-        }
-        let output = build.wait_with_output().expect("it ends");
-        assert!(output.status.success(), "there is no Vault:\n{said}");
-        String::from_utf8(output.stdout).expect("text").trim().into()
-    })
 }
 
 /// What it prints.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use strongroom_core::cache::ThreadSpawn;
@@ -17,6 +18,9 @@ use strongroom_core::{
 use strongroom_kit::conformance::assert_kind;
 use strongroom_kit::{block_on, embedded};
 use strongroom_local::kek::LocalKek;
+
+/// How long what stands at `leased` is good for.
+const LEASE: Duration = Duration::from_mins(1);
 
 /// Values by their paths, and how often they were read.
 #[derive(Debug, Default)]
@@ -48,7 +52,9 @@ impl ExternalStore for External {
         }
         let values = self.values.lock().expect("not poisoned");
         let (kind, value) = values.get(path).ok_or_else(|| Error::not_found("nothing there"))?;
-        Ok(ExternalValue::new(SecretBytes::copy_from(value.as_bytes())?, *kind))
+        let value = ExternalValue::new(SecretBytes::copy_from(value.as_bytes())?, *kind);
+        let valid_for = (path == "leased").then_some(LEASE);
+        Ok(ExternalValue { valid_for, ..value })
     }
 }
 
@@ -129,6 +135,20 @@ fn a_reference_gives_what_it_leads_to() {
         fixture.get().expect("a get").field("user").expect("a field")
     };
     assert!(login.expose() == b"me");
+}
+
+#[test]
+fn what_ends_is_told_with_the_whole_and_with_a_part() {
+    let fixture = Fixture::new();
+    fixture.external.set("leased", Kind::Text, r#"{"password": "s3cret"}"#);
+    for (reference, valid_for) in [
+        ("other://leased", Some(LEASE)),
+        ("other://leased#password", Some(LEASE)),
+        ("other://app#n", None),
+    ] {
+        fixture.put(reference).expect("a put");
+        assert_eq!(fixture.get().expect("a get").valid_for, valid_for, "{reference}");
+    }
 }
 
 #[test]

@@ -70,6 +70,8 @@ fn kind_of(status: u16, said: &str) -> ErrorKind {
         // What the storage behind Vault does not take stays too long for it.
         500 if said.contains("due to value being too large") => ErrorKind::LimitExceeded,
         412 | 472..=474 | 500.. => ErrorKind::Unavailable,
+        // A mount that becomes one with versions.
+        400 if said.contains("unavailable for a brief period") => ErrorKind::Unavailable,
         400 if said.contains("check-and-set parameter") => ErrorKind::Conflict,
         400 if said.contains("custom_metadata validation failed") => ErrorKind::InvalidName,
         400 if said.contains("unsupported path") || said.contains("unsupported operation") => {
@@ -105,4 +107,24 @@ fn causes(error: &(impl StdError + 'static)) -> String {
         next = cause.source();
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_tells_more_than_a_status() {
+        for (status, said, kind) in [
+            (400, "check-and-set parameter did not match the current version", ErrorKind::Conflict),
+            (400, "custom_metadata validation failed: payload", ErrorKind::InvalidName),
+            (400, "This backend will be unavailable for a brief period", ErrorKind::Unavailable),
+            (400, "something else", ErrorKind::Internal),
+            (500, "put failed due to value being too large", ErrorKind::LimitExceeded),
+            (500, "something else", ErrorKind::Unavailable),
+            (472, "", ErrorKind::Unavailable),
+        ] {
+            assert_eq!(kind_of(status, said), kind, "{status} {said}");
+        }
+    }
 }

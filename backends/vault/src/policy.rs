@@ -78,6 +78,17 @@ pub struct KvDirectory<'a> {
     pub path: &'a str,
 }
 
+/// A key of a Transit engine.
+#[derive(Clone, Copy, Debug)]
+pub struct TransitKey<'a> {
+    /// The engine's mount, such as `transit`.
+    pub mount: &'a str,
+    /// The key's name.
+    pub key: &'a str,
+    /// Whether the key is derived: then Vault rewraps by itself.
+    pub derived: bool,
+}
+
 impl Policy {
     /// What a store in this directory needs; of a read-only one, nothing that writes.
     ///
@@ -117,21 +128,21 @@ impl Policy {
         Ok(policy)
     }
 
-    /// What a key wrapper on `key` of the Transit engine at `mount` needs; a read-only one
-    /// only opens what is there.
+    /// What a key wrapper on this key needs; a read-only one only opens what is there.
     ///
     /// # Errors
     /// `Configuration` if a path cannot stand in a policy.
-    pub fn transit(mount: &str, key: &str, read_only: bool) -> Result<Self> {
+    pub fn transit(at: TransitKey<'_>, read_only: bool) -> Result<Self> {
         use Capability::{Read, Update};
-        let path = |what: &str| joined(&[mount, what, key]);
         let mut policy = Self::default();
-        policy.add(path("keys")?, &[Read], "type and versions of the key");
-        policy.add(path("decrypt")?, &[Update], "opening");
+        policy.add(at.path("keys")?, &[Read], "type and versions of the key");
+        policy.add(at.path("decrypt")?, &[Update], "unwrapping");
         if !read_only {
-            policy.add(path("encrypt")?, &[Update], "sealing");
-            policy.add(path("datakey/plaintext")?, &[Update], "sealing with a derived key");
-            policy.add(path("rewrap")?, &[Update], "rewrapping");
+            policy.add(at.path("encrypt")?, &[Update], "wrapping");
+        }
+        if !read_only && at.derived {
+            policy.add(at.path("datakey/plaintext")?, &[Update], "new DEKs");
+            policy.add(at.path("rewrap")?, &[Update], "rewrapping, which no DEK leaves Vault for");
         }
         Ok(policy)
     }
@@ -140,9 +151,9 @@ impl Policy {
     ///
     /// # Errors
     /// `Configuration` if a path cannot stand in a policy.
-    pub fn transit_rotation(mount: &str, key: &str) -> Result<Self> {
+    pub fn transit_rotation(at: TransitKey<'_>) -> Result<Self> {
         let mut policy = Self::default();
-        let path = joined(&[mount, "keys", key, "rotate"])?;
+        let path = format!("{}/rotate", at.path("keys")?);
         policy.add(path, &[Capability::Update], "rotating the key");
         Ok(policy)
     }
@@ -229,6 +240,12 @@ impl KvDirectory<'_> {
     }
 }
 
+impl TransitKey<'_> {
+    fn path(&self, verb: &str) -> Result<String> {
+        joined(&[self.mount, verb, self.key])
+    }
+}
+
 /// A path that stands for itself in a policy. There, `+` is any part of a path, `*` at the
 /// end is anything, and braces are filled in.
 fn joined(parts: &[&str]) -> Result<String> {
@@ -267,7 +284,8 @@ mod tests {
                 assert_eq!(rule.capabilities.iter().find(writes), None, "{rule:?}");
             }
         }
-        let policy = Policy::transit("transit", "key", true).expect("a policy");
+        let key = TransitKey { mount: "transit", key: "key", derived: true };
+        let policy = Policy::transit(key, true).expect("a policy");
         let paths: Vec<_> = policy.rules().iter().map(|rule| &*rule.path).collect();
         assert_eq!(paths, ["transit/keys/key", "transit/decrypt/key"]);
     }

@@ -155,9 +155,10 @@ impl<'a> Data<'a> {
         kinds::check(kind, value)?;
         let text = std::str::from_utf8(value.expose()).ok();
         let is_text = text.is_some_and(|text| stored_bytes(text) <= max_bytes.div_ceil(3) * 4);
-        let written = match is_text {
-            true => Written::Text(value),
-            false => Written::Base64(guarded::base64(value.expose())?),
+        let written = if is_text {
+            Written::Text(value)
+        } else {
+            Written::Base64(guarded::base64(value.expose())?)
         };
         let kind = (kind != Kind::Text).then_some(kind);
         Ok(Self { key, value: written, marks: Marks { kind, is_base64: !is_text, id } })

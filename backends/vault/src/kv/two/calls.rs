@@ -137,7 +137,7 @@ impl Calls {
     ) -> Result<Option<Standing>> {
         #[derive(Deserialize)]
         struct Keys {
-            subkeys: Option<BTreeMap<String, serde::de::IgnoredAny>>,
+            subkeys: Option<BTreeMap<String, Option<serde::de::IgnoredAny>>>,
             metadata: VersionTold,
         }
         let request = self.at("subkeys", path, version);

@@ -30,7 +30,7 @@ pub(crate) fn kv_two(path: &Path, _: Arc<dyn Clock>) -> Result<Arc<dyn SecretSto
 fn kv(mount: &str, version: KvVersion, path: &Path) -> Result<Arc<dyn SecretStore>> {
     let mut options = KvOptions::new(ACCOUNT);
     mount.clone_into(&mut options.mount);
-    options.base = sha256_hex(path.as_os_str().as_encoded_bytes())[..32].to_owned();
+    options.base = sha256_hex(path.as_os_str().as_encoded_bytes());
     options.version = Some(version);
     Ok(Arc::new(block_on(VaultKv::open(vault(), options))?))
 }

@@ -1,5 +1,7 @@
 //! Nothing secret is said, at any level of any library's log.
 
+use std::fmt::Write as _;
+
 use strongroom_core::{ExternalStore, Kind, SecretStore, Select};
 use strongroom_kit::block_on;
 use strongroom_kit::proxy::Fault;
@@ -27,7 +29,7 @@ fn no_level_of_the_log_tells_a_value_or_a_token() {
         let path = format!("{}/quiet/acme/@db", mount(version));
         let external = VaultExternalSecrets::new(&vault);
         block_on(external.read(&path)).unwrap();
-        shown += &format!("{vault:?} {store:?} {external:?}");
+        let _ = write!(shown, "{vault:?} {store:?} {external:?}");
         // An answer that makes no sense is not quoted either.
         let cut = |body: &mut Vec<u8>| body.truncate(body.len() - 2);
         let turned = |body: &mut Vec<u8>| {
@@ -36,9 +38,9 @@ fn no_level_of_the_log_tells_a_value_or_a_token() {
         for garble in [Fault::rewrite(cut), Fault::rewrite(turned)] {
             proxy.always(strongroom_kit::proxy::ANY, garble);
             let error = get(&store, "db", &Select::Latest).map(drop).unwrap_err();
-            shown += &format!("{error:?} {error}");
+            let _ = write!(shown, "{error:?} {error}");
             let error = block_on(store.delete(&name("acme", "db"))).unwrap_err();
-            shown += &format!("{error:?} {error}");
+            let _ = write!(shown, "{error:?} {error}");
             proxy.clear();
         }
     }

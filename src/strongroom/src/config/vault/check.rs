@@ -1,7 +1,7 @@
 //! What a configuration needs of a connector to Vault, and whether it may have it.
 
 use strongroom_core::Result;
-use strongroom_vault::{Allowed, KvDirectory, Policy, Vault};
+use strongroom_vault::{Allowed, KvDirectory, Policy, TransitKey, Vault};
 
 use super::VaultConnector;
 use crate::config::{Config, KekSpec, KekType, ReferenceType, StoreType};
@@ -18,8 +18,8 @@ pub struct VaultChecked {
 
 impl Config {
     /// What a policy has to allow for what this configuration does by way of `connector`:
-    /// its session, the KEKs, the store, and the references that say where they lead. What
-    /// is at a mount that nothing is said of is taken for KV 2.
+    /// its session, the KEKs, the store, and the references that say where they lead. A
+    /// mount that nothing is said of is taken for KV 2, and a key for a derived one.
     ///
     /// # Errors
     /// `Configuration` if a path cannot stand in a policy.
@@ -28,7 +28,8 @@ impl Config {
         let keks = if self.store.kind.is_embedded() { self.keks() } else { Vec::new() };
         for kek in keks.iter().filter(|kek| self.is_in_vault(kek, connector)) {
             let (mount, key) = (kek.mount.unwrap_or("transit"), kek.key.unwrap_or_default());
-            policy = policy.and(Policy::transit(mount, key, read_only)?);
+            let at = TransitKey { mount, key, derived: true };
+            policy = policy.and(Policy::transit(at, read_only)?);
         }
         let is_of = |name: Option<&str>| {
             self.vault.connector(name).is_ok_and(|of| of.name == connector.name)

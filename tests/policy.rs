@@ -98,7 +98,7 @@ fn the_core_has_no_tls_no_sdk_no_runtime() {
     }
 }
 
-/// guard <- core <- backends <- strongroom <- sidecar <- cli, and core <- rpc <-
+/// guard <- core <- remote <- backends <- strongroom <- sidecar <- cli, and core <- rpc <-
 /// sidecar, client <- cli; never the other way.
 #[test]
 fn dependencies_between_our_crates_point_one_way() {
@@ -106,10 +106,18 @@ fn dependencies_between_our_crates_point_one_way() {
         ("strongroom-guard", &[]),
         ("strongroom-core", &["strongroom-guard"]),
         ("strongroom-local", &["strongroom-core", "strongroom-guard"]),
-        ("strongroom-aws", &["strongroom-core", "strongroom-guard"]),
+        ("strongroom-remote", &["strongroom-core", "strongroom-guard"]),
+        ("strongroom-aws", &["strongroom-remote", "strongroom-core", "strongroom-guard"]),
+        ("strongroom-vault", &["strongroom-remote", "strongroom-core", "strongroom-guard"]),
         (
             "strongroom",
-            &["strongroom-aws", "strongroom-local", "strongroom-core", "strongroom-guard"],
+            &[
+                "strongroom-aws",
+                "strongroom-local",
+                "strongroom-remote",
+                "strongroom-core",
+                "strongroom-guard",
+            ],
         ),
         ("strongroom-rpc", &["strongroom-core", "strongroom-guard"]),
         ("strongroom-client", &["strongroom-rpc", "strongroom-core", "strongroom-guard"]),
@@ -120,6 +128,7 @@ fn dependencies_between_our_crates_point_one_way() {
                 "strongroom-rpc",
                 "strongroom-aws",
                 "strongroom-local",
+                "strongroom-remote",
                 "strongroom-core",
                 "strongroom-guard",
             ],

@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod kv;
 mod leases;
+mod load;
 mod log;
 mod outages;
 mod quiet;

@@ -1,5 +1,7 @@
 //! What a token is allowed, and policies that Vault takes.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use strongroom_core::{
     Dek, EncryptionContext, ErrorKind, KeyWrapper, Kind, Metadata, MetadataChange, PageRequest,
@@ -130,7 +132,7 @@ fn store(vault: &Vault, version: KvVersion, read_only: bool) -> VaultKv {
 async fn used(store: &VaultKv, id: &str) -> Result<()> {
     let name = SecretName::new("acme/pay".parse()?, id)?;
     let can = store.capabilities();
-    let described = Metadata { description: "for a test".to_owned(), ..Metadata::default() };
+    let described = Metadata::new("for a test", BTreeMap::new())?;
     let mut options = PutOptions::default();
     options.metadata = can.metadata.then_some(described);
     store.put(&name, &bytes("first"), &options).await?;

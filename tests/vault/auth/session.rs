@@ -1,6 +1,5 @@
 //! Sessions: how many logins there are, and when.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use strongroom_kit::proxy::Fault;
 use strongroom_vault::Vault;
 
 use super::{LOOKUP, RENEW, REVOKE, login, revoke_all, timed};
+use crate::load::{self, Call};
 use crate::{caller, connect, proxy, server, settings};
 
 /// All of them at the same time.
@@ -69,31 +69,14 @@ fn a_session_that_is_revoked_in_the_middle_of_a_load_is_replaced_and_nobody_sees
     let proxy = proxy();
     let (auth, login) = login(server(), "revoked", &json!({}));
     let vault = connect(&settings(&proxy.endpoint(), auth));
-    let (end, done) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let load = || {
-        while !end.load(Ordering::Relaxed) {
-            caller(&vault).unwrap();
-            done.fetch_add(1, Ordering::Relaxed);
-        }
-    };
-    let progress = |count: usize| {
-        let before = done.load(Ordering::Relaxed);
-        while done.load(Ordering::Relaxed) < before + count {
-            thread::yield_now();
-        }
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
+    let call = || -> Call<'_> { Box::new(|| !caller(&vault).unwrap().login.is_empty()) };
+    load::under((0..8).map(|_| call()).collect(), |load| {
         for revocations in 1..=3 {
-            progress(50);
+            load.progress(50);
             revoke_all(server(), "revoked");
             block_on(proxy.wait_for(&login, 1 + revocations));
         }
-        progress(50);
-        end.store(true, Ordering::Relaxed);
-        for worker in workers {
-            worker.join().unwrap();
-        }
+        load.progress(50);
     });
     assert_eq!(proxy.count(&login), 4, "once, and once for each revocation");
 }

@@ -1,7 +1,5 @@
 //! Several servers: which one is asked.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use strongroom_core::ErrorKind;
@@ -11,6 +9,7 @@ use strongroom_kit::vault::{Standby, Vault as Server};
 use strongroom_vault::Auth;
 
 use super::{LOOKUP, as_root};
+use crate::load::{self, Call};
 use crate::{caller, connect, given, server, within};
 
 /// Two nodes, with a proxy in front of each.
@@ -93,32 +92,14 @@ fn the_active_server_steps_down_and_is_sealed_under_load_and_nobody_sees_it() {
     // A new leader is found within seconds, and a busy machine takes longer.
     (settings.retries, settings.timeout) = (60, Duration::from_mins(2));
     let vault = connect(&settings);
-    let (end, done) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let load = || {
-        while !end.load(Ordering::Relaxed) {
-            caller(&vault).unwrap();
-            done.fetch_add(1, Ordering::Relaxed);
-        }
-    };
-    let progress = |count: usize| {
-        let before = done.load(Ordering::Relaxed);
-        while done.load(Ordering::Relaxed) < before + count {
-            assert!(!end.load(Ordering::Relaxed));
-            thread::yield_now();
-        }
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
-        progress(20);
+    let call = || -> Call<'_> { Box::new(|| !caller(&vault).unwrap().login.is_empty()) };
+    load::under((0..4).map(|_| call()).collect(), |load| {
+        load.progress(20);
         server.step_down();
-        progress(20);
+        load.progress(20);
         server.seal();
-        progress(20);
+        load.progress(20);
         server.unseal();
-        progress(20);
-        end.store(true, Ordering::Relaxed);
-        for worker in workers {
-            worker.join().unwrap();
-        }
+        load.progress(20);
     });
 }

@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 use strongroom_core::cache::ThreadSpawn;
@@ -21,6 +19,7 @@ use strongroom_kit::vault::Vault as Server;
 use strongroom_vault::{KvDirectory, KvOptions, KvVersion, Policy, VaultKv, VaultSettings};
 
 use crate::auth::{login, revoke_all};
+use crate::load::{self, Call};
 use crate::{bytes, connect, settings, within};
 
 const WRITERS: usize = 3;
@@ -56,65 +55,45 @@ struct Counter {
     written: Mutex<BTreeMap<u64, Version>>,
 }
 
-/// What all of them share.
-struct Load {
+/// Writers and readers of one store.
+struct Use {
     store: VaultKv,
-    end: AtomicBool,
     /// Whether something that fails is a fault.
     is_calm: AtomicBool,
-    progress: SyncSender<()>,
 }
 
-impl Load {
-    /// Whether a call went well. While the server is away it may fail, as what may pass.
-    fn went_well<T>(&self, result: strongroom_core::Result<T>) -> Option<T> {
-        match result {
-            Ok(value) => {
-                // Whoever waits for progress has seen enough if it does not fit.
-                let _ = self.progress.try_send(());
-                Some(value)
-            }
-            Err(error) => {
+impl Use {
+    /// What a call gave. While the server is away it may fail, as what may pass.
+    fn gave<T>(&self, result: strongroom_core::Result<T>) -> Option<T> {
+        result
+            .map_err(|error| {
                 assert!(!self.is_calm.load(Ordering::SeqCst), "{error}");
                 assert!(error.is_retryable(), "{error}");
-                None
-            }
-        }
+            })
+            .ok()
     }
 
-    fn write(&self, counter: &Counter) {
-        while !self.end.load(Ordering::SeqCst) {
-            let number = 1 + counter.begun.fetch_add(1, Ordering::SeqCst);
-            let value = bytes(&number.to_string());
-            let put = block_on(self.store.put(&counter.name, &value, &PutOptions::default()));
-            if let Some(info) = self.went_well(put) {
-                counter.acknowledged.store(number, Ordering::SeqCst);
-                counter.written.lock().unwrap().insert(number, info.version);
-            }
-        }
+    fn write(&self, counter: &Counter) -> bool {
+        let number = 1 + counter.begun.fetch_add(1, Ordering::SeqCst);
+        let value = bytes(&number.to_string());
+        let put = block_on(self.store.put(&counter.name, &value, &PutOptions::default()));
+        let Some(info) = self.gave(put) else { return false };
+        counter.acknowledged.store(number, Ordering::SeqCst);
+        counter.written.lock().unwrap().insert(number, info.version);
+        true
     }
 
-    fn read(&self, counter: &Counter) {
-        while !self.end.load(Ordering::SeqCst) {
-            let least = counter.acknowledged.load(Ordering::SeqCst);
-            let read = block_on(self.store.get(&counter.name, &Select::Latest));
-            if least == 0 && read.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
-                continue;
-            }
-            if let Some(secret) = self.went_well(read) {
-                let read = std::str::from_utf8(secret.value.expose()).unwrap().parse().unwrap();
-                let most = counter.begun.load(Ordering::SeqCst);
-                assert!((least..=most).contains(&read), "{read}, and not {least} to {most}");
-            }
+    fn read(&self, counter: &Counter) -> bool {
+        let least = counter.acknowledged.load(Ordering::SeqCst);
+        let read = block_on(self.store.get(&counter.name, &Select::Latest));
+        if least == 0 && read.as_ref().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+            return false;
         }
-    }
-}
-
-/// Waits until so many more calls have gone well.
-fn progress(went_well: &Receiver<()>, count: usize) {
-    while went_well.try_recv().is_ok() {}
-    for _ in 0..count {
-        went_well.recv_timeout(Duration::from_mins(2)).expect("it goes on");
+        let Some(secret) = self.gave(read) else { return false };
+        let read = std::str::from_utf8(secret.value.expose()).unwrap().parse().unwrap();
+        let most = counter.begun.load(Ordering::SeqCst);
+        assert!((least..=most).contains(&read), "{read}, and not {least} to {most}");
+        true
     }
 }
 
@@ -123,13 +102,7 @@ fn nothing_that_was_acknowledged_is_lost_and_no_wrong_value_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::in_directory(within(), dir.path());
     let settings = engine(&server, server.address());
-    let (progress_of, went_well) = sync_channel(16);
-    let load = Load {
-        store: store(&settings),
-        end: AtomicBool::new(false),
-        is_calm: AtomicBool::new(true),
-        progress: progress_of,
-    };
+    let used = Use { store: store(&settings), is_calm: AtomicBool::new(true) };
     let counter = |number: usize| Counter {
         name: name(&format!("counter-{number}")),
         begun: AtomicU64::new(0),
@@ -137,37 +110,35 @@ fn nothing_that_was_acknowledged_is_lost_and_no_wrong_value_is_read() {
         written: Mutex::default(),
     };
     let counters: Vec<_> = (0..WRITERS).map(counter).collect();
-    thread::scope(|scope| {
-        for counter in &counters {
-            scope.spawn(|| load.write(counter));
-            scope.spawn(|| load.read(counter));
-        }
-        progress(&went_well, 40);
+    let calls = counters.iter().flat_map(|counter| -> [Call<'_>; 2] {
+        [Box::new(|| used.write(counter)), Box::new(|| used.read(counter))]
+    });
+    load::under(calls.collect(), |load| {
+        load.progress(40);
         // A session that is revoked is nobody's error.
         for _ in 0..3 {
             revoke_all(&server, "approle");
-            progress(&went_well, 40);
+            load.progress(40);
         }
-        load.is_calm.store(false, Ordering::SeqCst);
+        used.is_calm.store(false, Ordering::SeqCst);
         server.kill();
         server.restart();
-        progress(&went_well, 40);
+        load.progress(40);
         server.seal();
         server.unseal();
-        progress(&went_well, 40);
+        load.progress(40);
         server.kill();
         server.restart_sealed();
         server.unseal();
         revoke_all(&server, "approle");
-        progress(&went_well, 40);
-        load.end.store(true, Ordering::SeqCst);
+        load.progress(40);
     });
     let mut count = 0;
     for counter in &counters {
         let written = counter.written.lock().unwrap();
         for (number, version) in &*written {
             let select = Select::Version(version.clone());
-            let read = block_on(load.store.get(&counter.name, &select)).unwrap();
+            let read = block_on(used.store.get(&counter.name, &select)).unwrap();
             assert!(read.value.expose() == number.to_string().as_bytes(), "{version}");
         }
         count += written.len();

@@ -85,9 +85,9 @@ fn a_key_that_is_gone_is_said_to_be_and_is_not_made_again() {
             assert!(told.contains(&place) && told.contains("backup"), "{told}");
         };
         // The description is remembered, which an operation must not be misled by.
+        is_told(lost(block_on(key.wrap(&Dek::random().unwrap(), &context("a")))));
         is_told(lost(unwrap(&key, &wrapped)));
         is_told(lost(block_on(transit(&vault, mount).generate(&context("a")))));
-        is_told(lost(block_on(key.wrap(&Dek::random().unwrap(), &context("a")))));
         is_told(lost(block_on(key.rewrap(&wrapped, &context("a")))));
         is_told(lost(block_on(key.check())));
         is_told(lost(block_on(key.current_version())));

@@ -42,8 +42,14 @@ pub(super) struct WeakFlight {
 pub(super) struct Departure<'a> {
     core: &'a Arc<Core>,
     pub(super) now: Duration,
-    call: Option<(Flight, Arc<OnceLock<Vec<Key>>>)>,
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    first: Flight,
     keys: Vec<Key>,
+    /// Where the call looks for them.
+    told: Arc<OnceLock<Vec<Key>>>,
 }
 
 /// One call to the backend.
@@ -83,26 +89,27 @@ impl Future for Flight {
 
 impl<'a> Departure<'a> {
     pub(super) fn new(core: &'a Arc<Core>, now: Duration) -> Self {
-        Self { core, now, call: None, keys: Vec::new() }
+        Self { core, now, begun: None }
     }
 
     /// A flight for what nobody asks for yet.
     pub(super) fn begin(&mut self, table: &mut Table, key: Key) -> Flight {
         let (core, now) = (self.core, self.now);
-        let (first, _) = self.call.get_or_insert_with(|| {
-            let (keys, id) = (Arc::default(), table.begin_call());
+        let begun = self.begun.get_or_insert_with(|| {
+            let (told, id) = (Arc::default(), table.begin_call());
             let call = Call {
                 core: Arc::downgrade(core),
                 inner: Arc::clone(&core.inner),
                 timeout: core.clock.sleep(core.options.flight_timeout),
-                keys: Arc::clone(&keys),
+                keys: Arc::clone(&told),
                 id,
                 started: now,
                 started_at: core.clock.now(),
             };
-            (Flight { call: id, answers: call.fly().boxed().shared(), at: 0 }, keys)
+            let first = Flight { call: id, answers: call.fly().boxed().shared(), at: 0 };
+            Begun { first, keys: Vec::new(), told }
         });
-        let flight = Flight { at: self.keys.len(), ..first.clone() };
+        let flight = Flight { at: begun.keys.len(), ..begun.first.clone() };
         if let Some(weak) = flight.downgrade() {
             let id = flight.call;
             table.depart(
@@ -110,16 +117,16 @@ impl<'a> Departure<'a> {
                 InFlight { id, started: now, flight: weak, in_background: false },
             );
         }
-        self.keys.push(key);
+        begun.keys.push(key);
         flight
     }
 }
 
 impl Drop for Departure<'_> {
     fn drop(&mut self) {
-        if let Some((_, keys)) = &self.call {
+        if let Some(Begun { keys, told, .. }) = self.begun.take() {
             // It is set nowhere else.
-            let _ = keys.set(std::mem::take(&mut self.keys));
+            let _ = told.set(keys);
         }
     }
 }

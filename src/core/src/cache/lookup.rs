@@ -31,11 +31,16 @@ pub(super) struct Core {
 
 /// What a reader finds.
 pub(super) enum Look {
-    /// The flight is what the background is to do for it.
+    /// And what the background is to do about it.
     Hit(Arc<Sealed>, Option<Flight>),
     Absent(Error),
-    /// Past its time to live. The flight is absent while the backend is left
-    /// alone.
+    Wait(Wait),
+}
+
+/// What a reader waits for.
+pub(super) enum Wait {
+    /// Something to give, past its time to live. The flight is absent while the backend
+    /// is left alone.
     Stale(Arc<Sealed>, Option<(Flight, Duration)>),
     Miss(Flight),
 }
@@ -51,49 +56,66 @@ impl Core {
             let Some(look) = self.look(name, select, now) else {
                 return self.inner.get(name, select).await;
             };
-            if let Some(answer) = self.settle(name, select, look, now).await {
-                return answer;
+            match look {
+                Look::Hit(sealed, refresh) => {
+                    return self.hit(name, select, &sealed, refresh, now);
+                }
+                Look::Absent(error) => return Err(error),
+                Look::Wait(wait) => {
+                    if let Some(answer) = self.wait(name, select, wait, now).await {
+                        return answer;
+                    }
+                }
             }
         }
     }
 
-    /// The answer to a reader who found `look`; `None` if what was to be given is gone
-    /// meanwhile: it was written to, or time is up.
-    pub(super) async fn settle(
+    pub(super) fn hit(
         self: &Arc<Self>,
         name: &SecretName,
         select: &Select,
-        mut look: Look,
+        sealed: &Sealed,
+        refresh: Option<Flight>,
+        now: Duration,
+    ) -> Result<Secret> {
+        if let Some(flight) = refresh {
+            self.in_background(flight);
+        }
+        let age = now.saturating_sub(sealed.times.confirmed);
+        let secret = self.sealer.open(name, select, sealed)?;
+        Ok(Secret { age, ..secret })
+    }
+
+    /// The answer to a reader who has waited until `now`, and does so on; `None` if what
+    /// was to be given is gone meanwhile: it was written to, or time is up.
+    pub(super) async fn wait(
+        self: &Arc<Self>,
+        name: &SecretName,
+        select: &Select,
+        wait: Wait,
         now: Duration,
     ) -> Option<Result<Secret>> {
-        self.begin_refresh(&mut look);
-        match look {
-            Look::Absent(error) => Some(Err(error)),
-            Look::Miss(flight) => {
-                Some(flight.await.and_then(|sealed| self.sealer.open(name, select, &sealed)))
+        let (sealed, flight) = match wait {
+            Wait::Miss(flight) => {
+                let answer = flight.await;
+                return Some(answer.and_then(|sealed| self.sealer.open(name, select, &sealed)));
             }
-            Look::Hit(sealed, _) => {
-                let age = now.saturating_sub(sealed.times.confirmed);
-                let secret = self.sealer.open(name, select, &sealed);
-                Some(secret.map(|secret| Secret { age, ..secret }))
-            }
-            Look::Stale(sealed, flight) => {
-                if let Some((flight, started)) = flight {
-                    let wait = self.clock.sleep(self.patience(started, now));
-                    match future::select(flight.clone(), wait).await {
-                        Either::Left((Ok(sealed), _)) => {
-                            return Some(self.sealer.open(name, select, &sealed));
-                        }
-                        Either::Left((Err(error), _)) if !error.is_retryable() => {
-                            return Some(Err(error));
-                        }
-                        Either::Left(_) => {}
-                        Either::Right(_) => self.leave(flight, name, select),
-                    }
+            Wait::Stale(sealed, flight) => (sealed, flight),
+        };
+        if let Some((flight, started)) = flight {
+            let patience = self.clock.sleep(self.patience(started, now));
+            match future::select(flight.clone(), patience).await {
+                Either::Left((Ok(sealed), _)) => {
+                    return Some(self.sealer.open(name, select, &sealed));
                 }
-                self.stale(name, select, &sealed).transpose()
+                Either::Left((Err(error), _)) if !error.is_retryable() => {
+                    return Some(Err(error));
+                }
+                Either::Left(_) => {}
+                Either::Right(_) => self.leave(flight, name, select),
             }
         }
+        self.stale(name, select, &sealed).transpose()
     }
 
     /// How long a reader who could be given a stale answer waits for a call.
@@ -129,12 +151,12 @@ impl Core {
             }
             None => {
                 table.stats.misses += 1;
-                return Look::Miss(join(table, departure, name, select).0);
+                return Look::Wait(Wait::Miss(join(table, departure, name, select).0));
             }
         };
         if now >= sealed.times.expires {
             let flight = may_ask.then(|| join(table, departure, name, select));
-            return Look::Stale(sealed, flight);
+            return Look::Wait(Wait::Stale(sealed, flight));
         }
         table.stats.hits += 1;
         let due = may_ask && sealed.times.refresh.is_some_and(|at| now >= at);
@@ -157,15 +179,6 @@ impl Core {
         let (flight, _) = join(table, departure, name, select);
         table.send_to_background(&key, &self.options);
         Some(flight)
-    }
-
-    /// Sends what is to be refreshed on its way, unless it is.
-    pub(super) fn begin_refresh(self: &Arc<Self>, look: &mut Look) {
-        if let Look::Hit(_, refresh) = look
-            && let Some(flight) = refresh.take()
-        {
-            self.in_background(flight);
-        }
     }
 
     /// A reader waits no longer for a flight: it goes on in the background, and

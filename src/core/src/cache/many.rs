@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::future::{self, join_all};
 
 use super::flight::Departure;
-use super::lookup::{Core, Look};
-use crate::error::Result;
+use super::lookup::{Core, Look, Wait};
+use crate::error::{Error, Result};
 use crate::name::SecretName;
 use crate::secret::Secret;
 use crate::store::Select;
@@ -30,22 +30,36 @@ impl Core {
 
     async fn get_part(self: &Arc<Self>, wanted: &Wanted<'_>) -> Vec<Result<Secret>> {
         let now = self.clock.monotonic();
-        let Some(mut looks) = self.look_at_all(wanted, now) else {
+        let Some(looks) = self.look_at_all(wanted, now) else {
             return self.inner.get_many(wanted).await;
         };
-        // Before anything is waited for: the places in the background are taken.
-        for look in &mut looks {
-            self.begin_refresh(look);
+        let mut answers = Vec::with_capacity(wanted.len());
+        let mut waits = Vec::new();
+        for (&(name, select), look) in wanted.iter().zip(looks) {
+            let answer = match look {
+                Look::Hit(sealed, refresh) => Some(self.hit(name, select, &sealed, refresh, now)),
+                Look::Absent(error) => Some(Err(error)),
+                Look::Wait(wait) => {
+                    waits.push((answers.len(), wait));
+                    None
+                }
+            };
+            answers.push(answer);
         }
-        self.wait_for_calls(&looks, now).await;
+        self.wait_for_calls(waits.iter().map(|(_, wait)| wait), now).await;
         let now = self.clock.monotonic();
-        let settled = wanted.iter().zip(looks).map(|(&(name, select), look)| async move {
-            match self.settle(name, select, look, now).await {
-                Some(answer) => answer,
-                None => self.get(name, select).await,
+        let waited = waits.into_iter().map(|(at, wait)| async move {
+            let (name, select) = wanted[at];
+            match self.wait(name, select, wait, now).await {
+                Some(answer) => (at, answer),
+                None => (at, self.get(name, select).await),
             }
         });
-        join_all(settled).await
+        for (at, answer) in join_all(waited).await {
+            answers[at] = Some(answer);
+        }
+        let lost = || Err(Error::internal("a read of many was lost"));
+        answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect()
     }
 
     /// What there is now of each; `None` in a forked child.
@@ -58,18 +72,18 @@ impl Core {
         Some(looks.collect())
     }
 
-    /// Waits until each look can be settled at once. Each call is waited for once,
-    /// however many of its secrets are wanted: all who wait for one are woken by
+    /// Waits until none of these has to be waited for any more. Each call is waited for
+    /// once, however many of its secrets are wanted: all who wait for one are woken by
     /// everything that happens in it.
-    async fn wait_for_calls(&self, looks: &[Look], now: Duration) {
+    async fn wait_for_calls(&self, waits: impl Iterator<Item = &Wait> + Send, now: Duration) {
         let mut calls = BTreeMap::new();
-        for look in looks {
-            let (flight, patience) = match look {
-                Look::Miss(flight) => (flight, None),
-                Look::Stale(_, Some((flight, started))) => {
+        for wait in waits {
+            let (flight, patience) = match wait {
+                Wait::Miss(flight) => (flight, None),
+                Wait::Stale(_, Some((flight, started))) => {
                     (flight, Some(self.patience(*started, now)))
                 }
-                Look::Hit(..) | Look::Absent(_) | Look::Stale(_, None) => continue,
+                Wait::Stale(_, None) => continue,
             };
             let (_, longest) = calls.entry(flight.call).or_insert((flight, patience));
             // For what cannot be given meanwhile, to its end.

@@ -48,14 +48,14 @@ impl Core {
         }
         self.wait_for_calls(waits.iter().map(|(_, wait)| wait), now).await;
         let now = self.clock.monotonic();
-        let waited = waits.into_iter().map(|(at, wait)| async move {
+        let later = waits.into_iter().map(|(at, wait)| async move {
             let (name, select) = wanted[at];
             match self.wait(name, select, wait, now).await {
                 Some(answer) => (at, answer),
                 None => (at, self.get(name, select).await),
             }
         });
-        for (at, answer) in join_all(waited).await {
+        for (at, answer) in join_all(later).await {
             answers[at] = Some(answer);
         }
         let lost = || Err(Error::internal("a read of many was lost"));

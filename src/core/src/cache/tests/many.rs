@@ -6,7 +6,10 @@ use super::*;
 type Seen = Result<(String, u64, bool), ErrorKind>;
 
 fn all(answers: Vec<Result<Secret>>) -> Vec<Seen> {
-    answers.into_iter().map(|answer| answer.map(seen).map_err(|error| error.kind())).collect()
+    answers
+        .into_iter()
+        .map(|answer| answer.map(|secret| seen(&secret)).map_err(|error| error.kind()))
+        .collect()
 }
 
 fn given(t: &Fixture, ids: &[&str]) -> Vec<Seen> {
@@ -89,7 +92,7 @@ fn a_write_meanwhile_is_seen_by_who_comes_later() {
     assert!(polled(&mut later).is_none());
     t.fake.open();
     assert_eq!(all(block_on(many)), [Ok(fresh("1", 0)), Ok(fresh("1", 0))]);
-    assert_eq!(seen(block_on(later).expect("an answer")).0, "2");
+    assert_eq!(seen(&block_on(later).expect("an answer")).0, "2");
     assert_eq!((t.answer("a").0, t.answer("b").0), ("2".to_owned(), "1".to_owned()));
     assert_eq!(t.fake.calls(), 2, "the other one is kept");
 }
@@ -98,7 +101,7 @@ fn a_write_meanwhile_is_seen_by_who_comes_later() {
 fn a_failure_is_that_of_each() {
     let t = Fixture::new(|_| ());
     t.fake.fail(Some(ErrorKind::Unavailable));
-    assert_eq!(given(&t, &["a", "b"]), [const { Err(ErrorKind::Unavailable) }; 2]);
+    assert_eq!(given(&t, &["a", "b"]), vec![Err(ErrorKind::Unavailable); 2]);
     assert_eq!((t.fake.calls(), t.cache.stats().entries), (1, 0));
     t.fake.fail(None);
     t.fake.state().most_answers = Some(1);
@@ -118,11 +121,10 @@ fn a_failure_is_that_of_each() {
 #[test]
 fn what_is_stale_is_given_while_the_backend_fails_or_hangs() {
     let t = Fixture::new(|options| options.max_stale = Some(60 * SECOND));
-    let old = || Ok(stale("1", 100));
     assert!(given(&t, &ALL).iter().all(Result::is_ok));
     t.clock.advance(TTL);
     t.fake.fail(Some(ErrorKind::Unavailable));
-    assert_eq!(given(&t, &ALL), [const { () }; 5].map(|()| old()));
+    assert_eq!(given(&t, &ALL), vec![Ok(stale("1", 100)); 5]);
     assert_eq!((t.fake.calls(), t.batches().len()), (2, 2));
     t.clock.advance(5 * SECOND);
     t.fake.fail(None);
@@ -130,7 +132,7 @@ fn what_is_stale_is_given_while_the_backend_fails_or_hangs() {
     let mut many = t.many(&["a", "b"]);
     assert!(polled(&mut many).is_none(), "it waits for `stale_wait`");
     t.clock.advance(20 * MILLI);
-    assert_eq!(all(block_on(many)), [const { () }; 2].map(|()| Ok(stale("1", 105))));
+    assert_eq!(all(block_on(many)), vec![Ok(stale("1", 105)); 2]);
     assert_eq!(given(&t, &["a", "b"])[1], Ok(stale("1", 105)), "the next does not wait");
     assert_eq!((t.fake.calls(), t.fake.state().under_way), (3, 1), "the call goes on");
     t.fake.open();
@@ -164,7 +166,9 @@ fn hits_near_their_end_are_refreshed_with_one_call() {
     });
     t.load(&ALL);
     t.clock.advance(80 * SECOND);
-    ALL.iter().for_each(|id| t.fake.bump(&name(id)));
+    for id in ALL {
+        t.fake.bump(&name(id));
+    }
     t.fake.close();
     assert!(given(&t, &ALL).iter().all(|answer| *answer == Ok(fresh("1", 80))), "at once");
     assert_eq!((t.spawn.waiting(), t.cache.core.table().expect("ours").background), (3, 3));
@@ -199,7 +203,9 @@ fn a_reader_who_leaves_does_not_keep_the_background_busy() {
 fn very_many_are_read_in_parts() {
     let t = Fixture::new(|_| ());
     let ids: Vec<_> = (0..1_200).map(|n| format!("n{n}")).collect();
-    ids.iter().for_each(|id| t.fake.bump(&name(id)));
+    for id in &ids {
+        t.fake.bump(&name(id));
+    }
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     assert!(given(&t, &ids).iter().all(|answer| *answer == Ok(fresh("1", 0))));
     assert_eq!(t.batches().iter().map(Vec::len).collect::<Vec<_>>(), [512, 512, 176]);

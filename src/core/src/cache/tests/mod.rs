@@ -259,7 +259,7 @@ impl Fixture {
     }
 
     fn answer(&self, id: &str) -> (String, u64, bool) {
-        seen(self.get(id).expect("an answer"))
+        seen(&self.get(id).expect("an answer"))
     }
 
     fn kind(&self, id: &str) -> ErrorKind {
@@ -303,7 +303,7 @@ fn version(number: u64) -> Select {
 }
 
 /// The version, the age in seconds and the mark of an answer.
-fn seen(secret: Secret) -> (String, u64, bool) {
+fn seen(secret: &Secret) -> (String, u64, bool) {
     let version = secret.version.to_string();
     let value = secret.value.expose();
     assert!(value.starts_with(format!("canary {version}").as_bytes()));

@@ -6,6 +6,7 @@
 mod check;
 mod counts;
 mod credentials;
+mod ended;
 mod kms;
 mod quiet;
 mod secrets_manager;

@@ -130,10 +130,10 @@ fn a_renewal_is_beside_the_retries() {
 #[test]
 fn a_session_that_aws_has_forgotten_is_renewed_and_an_access_key_is_not() {
     let proxy = proxy();
-    let role = as_role(&proxy, "forgotten");
+    let mut settings = as_role(&proxy, "forgotten");
     let mut options = SecretsManagerOptions::new("acme");
     "forgotten".clone_into(&mut options.prefix);
-    let store = AwsSecretsManager::new(&connect(&role), options).unwrap();
+    let store = AwsSecretsManager::new(&connect(&settings), options).unwrap();
     let name = SecretName::new("acme".parse().unwrap(), "db").unwrap();
     block_on(store.put(&name, &bytes("value"), &PutOptions::default())).unwrap();
     proxy.next("GetSecretValue", Fault::aws_error(400, "UnrecognizedClientException"));
@@ -141,12 +141,13 @@ fn a_session_that_aws_has_forgotten_is_renewed_and_an_access_key_is_not() {
     assert!(got.value.expose() == b"value");
     assert_eq!((proxy.count("GetSecretValue"), proxy.count("AssumeRole")), (2, 2));
 
-    let aws = connect(&role);
+    let aws = connect(&settings);
     proxy.next("GetCallerIdentity", Fault::aws_error(403, "InvalidClientTokenId"));
     block_on(aws.caller()).unwrap();
     assert_eq!((proxy.count("GetCallerIdentity"), proxy.count("AssumeRole")), (2, 4));
 
-    let alone = kms(&AwsSettings { role: None, ..role });
+    settings.role = None;
+    let alone = kms(&settings);
     for code in ["UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException"] {
         proxy.reset_counts();
         proxy.next(CALL, Fault::aws_error(403, code));
@@ -186,7 +187,8 @@ fn the_session_below_a_role_is_renewed_too() {
 
     // What is exchanged for a session is no session.
     proxy.always("AssumeRoleWithWebIdentity", Fault::aws_error(400, "ExpiredTokenException"));
-    let kms = self::kms(&AwsSettings { role: None, ..settings });
+    settings.role = None;
+    let kms = self::kms(&settings);
     proxy.reset_counts();
     let error = unauthenticated(&kms);
     assert!(error.message().contains("the issuer's token has ended"), "{error}");

@@ -1,17 +1,18 @@
-//! How often KMS is asked, by the ways to ask it less.
+//! How often KMS and Secrets Manager are asked, by the ways to ask them less.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use strongroom_aws::{AwsKms, KmsOptions};
+use strongroom_aws::{AwsKms, AwsSecretsManager, KmsOptions, SecretsManagerOptions};
 use strongroom_core::memory::MemoryRecords;
 use strongroom_core::wrapper::{BranchOptions, KeyCacheOptions};
 use strongroom_core::{
     BranchKeys, CachedKeys, EnvelopeOptions, EnvelopeStore, KeyWrapper, PutOptions, SecretName,
     SecretStore, Select, SystemClock,
 };
-use strongroom_kit::block_on;
 use strongroom_kit::proxy::FaultProxy;
+use strongroom_kit::sidecar::Setup;
+use strongroom_kit::{block_on, embedded};
 
 use crate::{KEY, bytes, connect, key, proxy, settings};
 
@@ -94,4 +95,35 @@ fn with_branch_keys_a_scope_is_one_call() {
     });
     assert_eq!(puts.get("GenerateDataKey"), Some(&10), "{puts:?}");
     assert_eq!((warm, cold), (counts(&[]), counts(&[("Decrypt", 10)])));
+}
+
+/// Through all that stands between a client of a sidecar and AWS.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_secrets_of_a_sidecar_are_three_calls_and_then_none() {
+    let proxy = proxy();
+    let mut options = SecretsManagerOptions::new(embedded::ACCOUNT);
+    "fifty".clone_into(&mut options.prefix);
+    let store = AwsSecretsManager::new(&connect(&settings(&proxy)), options).unwrap();
+    let sidecar = Setup::new(Arc::new(store)).start();
+    let names: Vec<_> = (0..50).map(|n| format!("account.s{n}")).collect();
+    for name in &names {
+        sidecar.seed(name, name);
+    }
+    let client = sidecar.client().await;
+    let read = async || {
+        proxy.reset_counts();
+        let wanted: Vec<_> = names.iter().map(|name| (name.as_str(), Select::Latest)).collect();
+        let answers = client.get_all(&wanted).await.unwrap();
+        for (name, answer) in names.iter().zip(&answers) {
+            assert!(answer.as_ref().unwrap().value.expose() == name.as_bytes());
+        }
+        assert_eq!(answers.len(), names.len());
+        taken(&proxy)
+    };
+    assert_eq!(read().await, counts(&[("BatchGetSecretValue", 3)]), "20 are one call");
+    assert_eq!(read().await, counts(&[]));
+    for name in &names[..30] {
+        sidecar.cache().invalidate(&sidecar.engine().resolve(name).unwrap());
+    }
+    assert_eq!(read().await, counts(&[("BatchGetSecretValue", 2)]));
 }

@@ -7,6 +7,7 @@ mod check;
 mod configured;
 mod counts;
 mod credentials;
+mod ended;
 mod kms;
 mod log;
 mod quiet;

@@ -61,8 +61,24 @@ fn assert_curable(error: &Error, what: &str) {
 
 /// In the process that migrates, a reader waits for a switch and sees no error.
 fn read_number(both: &Migrating, cell: &Cell) -> u64 {
-    let got = get(both, &cell.name).expect("a value at every moment");
-    let text = std::str::from_utf8(got.expose()).expect("text of a test");
+    number(&get(both, &cell.name).expect("a value at every moment"))
+}
+
+/// The same of all at once.
+fn read_all(both: &Migrating, cells: &[Cell]) {
+    let before: Vec<_> = cells.iter().map(|c| c.acknowledged.load(Ordering::SeqCst)).collect();
+    let wanted: Vec<_> = cells.iter().map(|cell| (&cell.name, &Select::Latest)).collect();
+    let answers = block_on(both.get_many(&wanted));
+    assert_eq!(answers.len(), cells.len());
+    for ((answer, before), cell) in answers.into_iter().zip(before).zip(cells) {
+        let seen = number(&answer.expect("a value at every moment").value);
+        let after = cell.begun.load(Ordering::SeqCst);
+        assert!((before..=after).contains(&seen), "{before} {seen} {after}");
+    }
+}
+
+fn number(value: &SecretBytes) -> u64 {
+    let text = std::str::from_utf8(value.expose()).expect("text of a test");
     text.parse().expect("a number of a test")
 }
 
@@ -120,8 +136,10 @@ fn race(from: Option<RecordStoreKind>, to: Option<RecordStoreKind>, remove_sourc
                     let seen = read_number(both, cell);
                     let after = cell.begun.load(Ordering::SeqCst);
                     assert!((before..=after).contains(&seen), "{before} {seen} {after}");
-                    if random.below(8) == 0 {
-                        read_file(both, file);
+                    match random.below(8) {
+                        0 => read_file(both, file),
+                        1 => read_all(both, cells),
+                        _ => {}
                     }
                     reads.fetch_add(1, Ordering::Relaxed);
                 }

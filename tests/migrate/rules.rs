@@ -13,7 +13,7 @@ use strongroom_core::{
     Clock, Engine, Error, ErrorKind, Expect, PageLimit, Progress, SystemClock, Timestamp,
 };
 use strongroom_kit::conformance::assert_kind;
-use strongroom_kit::faults::{Fault, FaultyRecords};
+use strongroom_kit::faults::{Fault, FaultyRecords, FaultyStore};
 
 use super::*;
 
@@ -377,4 +377,36 @@ fn upkeep_means_the_source_and_destroys_no_key_while_secrets_move() {
     let alone = source.upkeep().expect("it has one");
     let nowhere = block_on(alone.migrate(&Migrate::default(), &|_| {}));
     assert_eq!(nowhere.expect_err("nowhere to go").kind(), ErrorKind::Configuration);
+}
+
+#[test]
+fn many_are_asked_of_each_store_once() {
+    let (source, target) = (memory_store(), memory_store());
+    let [moved, left, none] = ["moved", "left", "none"].map(|id| name("acme", id));
+    put(&*source, &moved, b"m");
+    migrate(&source, &target, &Migrate::default());
+    put(&*source, &left, b"l");
+    let (source, target) = (FaultyStore::new(source), FaultyStore::new(target));
+    let both = Migrating::new(source.clone(), target.clone());
+    let wanted = [&moved, &left, &none].map(|name| (name, &Select::Latest));
+    let read = || {
+        let value = |secret: strongroom_core::Secret| secret.value.expose().to_vec();
+        let answers = block_on(both.get_many(&wanted)).into_iter();
+        let answers = answers.map(|answer| answer.map(value).map_err(|error| error.kind()));
+        answers.collect::<Vec<_>>()
+    };
+    let calls = || {
+        let of =
+            |store: &FaultyStore| (store.faults().calls("get_many"), store.faults().calls("get"));
+        (of(&source), of(&target))
+    };
+    let all = [Ok(b"m".to_vec()), Ok(b"l".to_vec()), Err(ErrorKind::NotFound)];
+    assert!(read() == all);
+    assert_eq!(calls(), ((1, 1), (1, 0)), "one is asked for again: it may have been moving");
+    target.faults().next("get_many", Fault::Fail(ErrorKind::Unavailable));
+    assert!(read() == all, "whoever has it is asked again");
+    assert_eq!(calls(), ((2, 2), (2, 1)));
+    source.faults().next("get_many", Fault::Fail(ErrorKind::Unavailable));
+    assert!(read() == [const { Err(ErrorKind::Unavailable) }; 3]);
+    assert_eq!(calls(), ((3, 2), (2, 1)), "nobody knows yet whether the target is to be asked");
 }

@@ -115,6 +115,40 @@ async fn a_backend_that_hangs_delays_nothing_that_the_cache_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_batch_misses_is_one_call_on_another_thread() {
+    let fixture = Fixture::new(|_| ());
+    let client = fixture.sidecar.client().await;
+    for number in 0..50 {
+        fixture.sidecar.seed(&format!("account.n{number}"), &number.to_string());
+    }
+    read(&client).await.expect("it is known from now on");
+    let gate = Gate::closed();
+    fixture.store.faults().next("get_many", Fault::Block(gate.clone()));
+    let batch = async |client: &Client| {
+        let names: Vec<_> = (0..50).map(|number| format!("account.n{number}")).collect();
+        let names = names.iter().map(String::as_str).chain(["account.none", "account.db"]);
+        let wanted: Vec<_> = names.map(|name| (name, Select::Latest)).collect();
+        client.get_all(&wanted).await.expect("answers")
+    };
+    let asking = client.clone();
+    let asked = tokio::spawn(async move { batch(&asking).await });
+    arrivals(&gate, 1).await;
+    let took = shortest(&client).await;
+    assert!(took < AT_ONCE, "{took:?}");
+    gate.open();
+    let answers = asked.await.expect("no panic");
+    for (number, answer) in answers[..50].iter().enumerate() {
+        let secret = answer.as_ref().expect("it is there");
+        assert!(secret.value.expose() == number.to_string().as_bytes());
+    }
+    let none = answers[50].as_ref().expect_err("it is not there");
+    assert_eq!(none.kind(), ErrorKind::NotFound);
+    assert!(is_value(answers[51].as_ref().expect("it was known")));
+    assert_eq!(batch(&client).await.iter().flatten().count(), 51);
+    assert_eq!((fixture.store.faults().calls("get_many"), fixture.reads()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_hangs_is_bridged_with_what_is_stale() {
     let store = FaultyStore::new(memory_store());
     let mut options = CacheOptions::default();

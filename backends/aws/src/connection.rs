@@ -116,10 +116,10 @@ impl Aws {
         let runtime = Arc::new(Runtime::new()?);
         let http = http_client(settings)?;
         let (retry, clock) = (Retry::new(settings.backoff.clone()), Arc::clone(&settings.clock));
-        let (own, retry_of_sts) = (settings.clone(), retry.clone());
+        let own = settings.clone();
         // Providers are made where the client library's runtime is.
-        let config = runtime.run(async move { Ok(configure(&own, http, &retry_of_sts).await) });
-        let (config, timeout) = (config.await?, settings.timeout);
+        let configured = runtime.run(async move { Ok(configure(&own, http, &retry).await) });
+        let ((config, retry), timeout) = (configured.await?, settings.timeout);
         Ok(Self { runtime, config, retry, timeout, clock })
     }
 
@@ -196,7 +196,13 @@ fn connector(
     builder.tls_context(context.clone()).build()
 }
 
-async fn configure(settings: &AwsSettings, http: SharedHttpClient, retry: &Retry) -> SdkConfig {
+/// What clients are made from, and their retries, which renew the session that the
+/// clients sign with.
+async fn configure(
+    settings: &AwsSettings,
+    http: SharedHttpClient,
+    retry: &Retry,
+) -> (SdkConfig, Retry) {
     let region = Region::new(settings.region.clone());
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(settings.connect_timeout)
@@ -216,15 +222,16 @@ async fn configure(settings: &AwsSettings, http: SharedHttpClient, retry: &Retry
         config.set_credentials_provider(credentials);
         config.build()
     };
-    let sts = |config: &SdkConfig| {
+    let sts = |config: &SdkConfig, retry: &Retry| {
         let config = retry.sts(aws_sdk_sts::config::Builder::from(config));
         aws_sdk_sts::Client::from_conf(config.build())
     };
-    let renewing = |source: Box<dyn Source>| {
-        let clock = Arc::clone(&settings.clock);
-        SharedCredentialsProvider::new(Renewing::new(source, clock))
+    let sign = |source: Box<dyn Source>| {
+        let session = Renewing::new(source, Arc::clone(&settings.clock));
+        let retry = retry.of_session(Some(&session));
+        (build(Some(SharedCredentialsProvider::new(session))), retry)
     };
-    let base = match &settings.credential {
+    let (base, retry_of_base) = match &settings.credential {
         Credential::Host => {
             let provider = ProviderConfig::without_region()
                 .with_region(Some(region.clone()))
@@ -232,18 +239,19 @@ async fn configure(settings: &AwsSettings, http: SharedHttpClient, retry: &Retry
                 .with_use_fips(Some(settings.fips))
                 .with_timeout_config(timeouts.clone());
             let chain = DefaultCredentialsChain::builder().configure(provider).build().await;
-            renewing(Box::new(Host { chain, clock: Arc::clone(&settings.clock) }))
+            sign(Box::new(Host { chain, clock: Arc::clone(&settings.clock) }))
         }
-        Credential::AccessKey(key) => SharedCredentialsProvider::new(key.clone()),
+        Credential::AccessKey(key) => {
+            (build(Some(SharedCredentialsProvider::new(key.clone()))), retry.clone())
+        }
         Credential::WebIdentity(role) => {
-            let (sts, region) = (sts(&build(None)), settings.region.clone());
-            renewing(Box::new(WebIdentitySession { sts, region, role: role.clone() }))
+            let (sts, region) = (sts(&build(None), retry), settings.region.clone());
+            sign(Box::new(WebIdentitySession { sts, region, role: role.clone() }))
         }
     };
-    let base = build(Some(base));
-    let Some(role) = &settings.role else { return base };
-    let (sts, region) = (sts(&base), settings.region.clone());
-    build(Some(renewing(Box::new(RoleSession { sts, region, role: role.clone() }))))
+    let Some(role) = &settings.role else { return (base, retry_of_base) };
+    let (sts, region) = (sts(&base, &retry_of_base), settings.region.clone());
+    sign(Box::new(RoleSession { sts, region, role: role.clone() }))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use strongroom_core::{Error, ErrorKind};
 
+use crate::failure::Refused;
 use crate::region::partition;
 
 /// Which call it was.
@@ -77,11 +78,23 @@ impl Call {
                 "{told}: the credential may not do this; a policy has to allow {}",
                 self.action
             )),
+            ErrorKind::Unauthenticated if Refused::of_code(code) == Some(Refused::Ended) => {
+                Error::unauthenticated(format!("{told}: {}", self.ended_hint()))
+            }
             ErrorKind::Unauthenticated => {
                 Error::unauthenticated(format!("{told}{}", self.partition_hint()))
             }
             kind => Error::new(kind, told),
         }
+    }
+
+    /// What was given for a while has ended, and nobody here can renew it.
+    fn ended_hint(&self) -> &'static str {
+        if self.action == "sts:AssumeRoleWithWebIdentity" {
+            return "the issuer's token has ended, and has to be written anew";
+        }
+        "the session token has ended; one that is set together with an access key is not \
+         renewed here: set a new one, or take a role, a web identity or the host's credential"
     }
 
     /// A credential is of one partition, and the others do not know it.

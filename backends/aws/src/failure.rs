@@ -46,6 +46,40 @@ const THROTTLED: &[&str] = &[
     "PriorRequestNotComplete",
 ];
 
+/// The session token has ended (API reference of each service, "Common errors").
+const ENDED: &[&str] = &["ExpiredToken", "ExpiredTokenException"];
+
+/// No such access key: the services that speak JSON and those that speak XML. Of a
+/// session it means that AWS has forgotten it.
+const UNKNOWN: &[&str] = &["UnrecognizedClientException", "InvalidClientTokenId"];
+
+/// How a service refuses the session that a request was signed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It has ended.
+    Ended,
+    /// There is none.
+    Unknown,
+}
+
+impl Refused {
+    /// What became of an attempt, if another session may help.
+    pub(crate) fn of(attempt: &InterceptorContext) -> Option<Self> {
+        let response = attempt.response().filter(|response| !response.status().is_success())?;
+        Self::of_code(&error_code(response)?)
+    }
+
+    pub(crate) fn of_code(code: &str) -> Option<Self> {
+        if ENDED.contains(&code) {
+            Some(Self::Ended)
+        } else if UNKNOWN.contains(&code) {
+            Some(Self::Unknown)
+        } else {
+            None
+        }
+    }
+}
+
 impl Failure {
     /// What became of an attempt, if another one may help.
     pub(crate) fn of(attempt: &InterceptorContext) -> Option<Self> {

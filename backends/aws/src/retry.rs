@@ -7,6 +7,11 @@
 //! the longest one there may be into the request's configuration, before the SDK
 //! asks the classifier, which says to wait as long as there may be. The SDK takes
 //! the smaller of the two: our delay, to the nanosecond.
+//!
+//! A session that AWS ends before its time is refused, and the call made once more
+//! with another, beside what the backoff allows: each attempt asks for credentials
+//! anew. The interceptor says how many attempts there are then, none if there is no
+//! other session.
 
 use std::time::Duration;
 
@@ -16,20 +21,21 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    FinalizerInterceptorContextRef, InterceptorContext,
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_runtime_api::client::retries::classifiers::{
     ClassifyRetry, RetryAction, RetryClassifierPriority,
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
-use aws_smithy_types::config_bag::{ConfigBag, Layer};
+use aws_smithy_types::config_bag::{ConfigBag, Layer, Storable, StoreReplace};
 use aws_smithy_types::retry::{ErrorKind, RetryConfig};
 
 use crate::backoff::Backoff;
-use crate::failure::Failure;
+use crate::credentials::Renewing;
+use crate::failure::{Failure, Refused};
 
 /// The retry strategy of clients: by a [`Backoff`], and by the lists of
 /// [`Failure`] alone.
@@ -42,13 +48,36 @@ use crate::failure::Failure;
 #[derive(Clone, Debug)]
 pub struct Retry {
     backoff: Backoff,
+    /// What requests are signed with, if it can be taken anew.
+    session: Option<Renewing>,
+}
+
+/// The id of the credentials that an attempt was signed with.
+#[derive(Debug)]
+struct SignedBy(String);
+
+/// The call is made once more because its session was refused.
+#[derive(Debug)]
+struct Renewed;
+
+impl Storable for SignedBy {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Storable for Renewed {
+    type Storer = StoreReplace<Self>;
 }
 
 impl Retry {
     /// The strategy that `backoff` describes.
     #[must_use]
     pub fn new(backoff: Backoff) -> Self {
-        Self { backoff }
+        Self { backoff, session: None }
+    }
+
+    /// The same for clients that sign with `session`.
+    pub(crate) fn of_session(&self, session: Option<&Renewing>) -> Self {
+        Self { session: session.cloned(), ..self.clone() }
     }
 
     /// Gives a client of KMS this strategy, in place of any other.
@@ -123,9 +152,39 @@ impl Retry {
     }
 }
 
+impl Retry {
+    /// Sees to another session where this attempt's was refused: the attempts that
+    /// there are then. Nothing if it was not refused, or is none that can be renewed.
+    fn renew(&self, attempt: &InterceptorContext, config: &mut ConfigBag) -> Option<RetryConfig> {
+        let (session, refused) = (self.session.as_ref()?, Refused::of(attempt)?);
+        let made = attempts(config);
+        let again = config.load::<Renewed>().is_none()
+            && config.load::<SignedBy>().is_some_and(|by| session.refuse(&by.0, refused));
+        if again {
+            config.interceptor_state().store_put(Renewed);
+        }
+        let attempts = made + u32::from(again);
+        Some(self.config().with_max_attempts(attempts).with_max_backoff(Duration::ZERO))
+    }
+}
+
 impl Intercept for Retry {
     fn name(&self) -> &'static str {
         "strongroom-retry"
+    }
+
+    fn read_after_signing(
+        &self,
+        attempt: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if self.session.is_some()
+            && let Some(id) = signed_by(attempt.request())
+        {
+            config.interceptor_state().store_put(SignedBy(id.to_owned()));
+        }
+        Ok(())
     }
 
     fn read_after_attempt(
@@ -134,6 +193,10 @@ impl Intercept for Retry {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        if let Some(renewed) = self.renew(attempt.inner(), config) {
+            config.interceptor_state().store_put(renewed);
+            return Ok(());
+        }
         let Some(failure) = Failure::of(attempt.inner()) else {
             return Ok(());
         };
@@ -145,9 +208,12 @@ impl Intercept for Retry {
         {
             connection.poison();
         }
-        let attempts = config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts);
-        let delay = self.delay(failure, attempts.saturating_sub(1), attempt.response());
-        config.interceptor_state().store_put(self.config().with_max_backoff(delay));
+        let renewals = u32::from(config.load::<Renewed>().is_some());
+        let retries = attempts(config).saturating_sub(1 + renewals);
+        let delay = self.delay(failure, retries, attempt.response());
+        let attempts = self.backoff.retries().saturating_add(1 + renewals);
+        let retry = self.config().with_max_attempts(attempts).with_max_backoff(delay);
+        config.interceptor_state().store_put(retry);
         Ok(())
     }
 }
@@ -156,6 +222,10 @@ impl ClassifyRetry for Retry {
     fn classify_retry(&self, attempt: &InterceptorContext) -> RetryAction {
         let kind = match (attempt.output_or_error(), Failure::of(attempt)) {
             (None | Some(Ok(_)), _) => return RetryAction::NoActionIndicated,
+            // `renew` has said how often.
+            (_, None) if self.session.is_some() && Refused::of(attempt).is_some() => {
+                ErrorKind::TransientError
+            }
             (_, None) => return RetryAction::RetryForbidden,
             (_, Some(Failure::Ordinary)) => ErrorKind::TransientError,
             (_, Some(Failure::Throttled)) => ErrorKind::ThrottlingError,
@@ -170,6 +240,17 @@ impl ClassifyRetry for Retry {
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }
+}
+
+fn attempts(config: &ConfigBag) -> u32 {
+    config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts)
+}
+
+/// The id in `Authorization: AWS4-HMAC-SHA256 Credential=ID/DATE/REGION/SERVICE/...`
+/// (IAM User Guide, "Create a signed AWS API request").
+fn signed_by(request: &HttpRequest) -> Option<&str> {
+    let (_, scope) = request.headers().get("authorization")?.split_once("Credential=")?;
+    scope.split_once('/').map(|(id, _)| id)
 }
 
 /// How long the server asks to wait: `x-amz-retry-after` in milliseconds, or

@@ -109,6 +109,21 @@ impl SecretStore for Offload {
         self.run(|store| async move { store.get(&name, &select).await }.boxed()).await
     }
 
+    async fn get_many(&self, wanted: &[(&SecretName, &Select)]) -> Vec<Result<Secret>> {
+        let count = wanted.len();
+        let wanted = wanted.iter().map(|&(name, select)| (name.clone(), select.clone()));
+        let wanted: Vec<_> = wanted.collect();
+        let read = move |store: Arc<dyn SecretStore>| {
+            async move {
+                let wanted: Vec<_> = wanted.iter().map(|(name, select)| (name, select)).collect();
+                Ok(store.get_many(&wanted).await)
+            }
+            .boxed()
+        };
+        let lost = |error: Error| (0..count).map(|_| Err(error.clone())).collect();
+        self.run(read).await.unwrap_or_else(lost)
+    }
+
     async fn get_stored(&self, name: &SecretName, select: &Select) -> Result<Secret> {
         let (name, select) = (name.clone(), select.clone());
         self.run(|store| async move { store.get_stored(&name, &select).await }.boxed()).await

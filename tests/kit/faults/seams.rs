@@ -209,6 +209,17 @@ impl SecretStore for FaultyStore {
         self.faults.around("get", self.inner.get(name, select), spoil).await
     }
 
+    async fn get_many(&self, wanted: &[(&SecretName, &Select)]) -> Vec<Result<Secret>> {
+        let call = async { Ok(self.inner.get_many(wanted).await) };
+        let spoil = |answers: &mut Vec<Result<Secret>>, how, random: &mut Random| {
+            for secret in answers.iter_mut().flatten() {
+                spoil_value(&mut secret.value, how, random);
+            }
+        };
+        let answers = self.faults.around("get_many", call, spoil).await;
+        answers.unwrap_or_else(|error| wanted.iter().map(|_| Err(error.clone())).collect())
+    }
+
     async fn get_stored(&self, name: &SecretName, select: &Select) -> Result<Secret> {
         self.faults.around("get_stored", self.inner.get_stored(name, select), |_, _, _| {}).await
     }

@@ -56,6 +56,10 @@ impl Keys {
         Ok(keys)
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// For one request: the client library wipes it when it drops it.
     pub(super) fn for_sdk(&self) -> Credentials {
         // Printable text, as `new` has seen.

@@ -1,8 +1,8 @@
-//! [`Renewing`]: credentials that last for a while, taken anew before they end, once
-//! for all who wait.
+//! [`Renewing`]: credentials that last for a while, taken anew before they end, or when
+//! AWS ends them, once for all who wait.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use strongroom_core::{Clock, Error, Result, Timestamp};
 
 use super::keys::Keys;
+use crate::failure::Refused;
 
 /// Credentials that end so soon are not used any more: the request still has to arrive.
 const LAST_MOMENT: Duration = Duration::from_secs(10);
@@ -19,13 +20,19 @@ const LAST_MOMENT: Duration = Duration::from_secs(10);
 /// their life if that is less.
 const LONGEST_LEAD: Duration = Duration::from_mins(15);
 
-/// How long a source that failed is left alone while there is something that lasts.
+/// How long a source that failed is left alone while there is something that lasts; and
+/// one whose credentials AWS refused, so that it is not asked for each call in vain.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// Who gives credentials.
 #[async_trait]
 pub(crate) trait Source: Send + Sync + fmt::Debug + 'static {
     async fn fetch(&self) -> Result<Keys>;
+
+    /// Whether each fetch makes a session of its own. Others may give the same again.
+    fn makes_sessions(&self) -> bool {
+        true
+    }
 }
 
 /// Credentials of a source, held until shortly before they end.
@@ -36,9 +43,16 @@ pub(crate) struct Renewing(Arc<Shared>);
 struct Shared {
     source: Box<dyn Source>,
     clock: Arc<dyn Clock>,
-    held: Mutex<Option<Held>>,
+    state: Mutex<State>,
     /// Whoever renews has it.
     turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: Option<Held>,
+    /// When credentials were refused last, by the monotonic clock.
+    refused: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,8 +64,28 @@ struct Held {
 
 impl Renewing {
     pub(crate) fn new(source: Box<dyn Source>, clock: Arc<dyn Clock>) -> Self {
-        let (held, turn) = (Mutex::default(), Arc::default());
-        Self(Arc::new(Shared { source, clock, held, turn }))
+        let (state, turn) = (Mutex::default(), Arc::default());
+        Self(Arc::new(Shared { source, clock, state, turn }))
+    }
+
+    /// AWS refused a request that was signed with the credentials of this id: they are
+    /// not given again. Whether there may be others.
+    pub(crate) fn refuse(&self, id: &str, how: Refused) -> bool {
+        let shared = &self.0;
+        if how == Refused::Unknown && !shared.source.makes_sessions() {
+            return false;
+        }
+        let mut state = shared.state();
+        if state.held.as_ref().is_none_or(|held| held.keys.id() != id) {
+            // Somebody else was refused before, and others are there or on their way.
+            return true;
+        }
+        let now = shared.clock.monotonic();
+        if state.refused.is_some_and(|before| now.saturating_sub(before) < PAUSE) {
+            return false;
+        }
+        *state = State { held: None, refused: Some(now) };
+        true
     }
 
     /// Credentials that have not ended. Those that end soon are renewed behind the
@@ -85,8 +119,12 @@ impl Renewing {
 }
 
 impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn usable(&self) -> Option<Held> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let held = self.state().held.clone()?;
         let latest = self.clock.now().plus(LAST_MOMENT);
         held.keys.ends.is_none_or(|ends| latest < ends).then_some(held)
     }
@@ -98,7 +136,7 @@ impl Shared {
     async fn renew(&self) -> Result<Arc<Keys>> {
         let fetched = self.source.fetch().await;
         let now = self.clock.now();
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         match fetched {
             Ok(keys) => {
                 let keys = Arc::new(keys);
@@ -106,11 +144,11 @@ impl Shared {
                     let lead = (ends.since(now) / 4).min(LONGEST_LEAD);
                     now.plus(ends.since(now).saturating_sub(lead))
                 });
-                *held = Some(Held { keys: Arc::clone(&keys), due });
+                state.held = Some(Held { keys: Arc::clone(&keys), due });
                 Ok(keys)
             }
             Err(error) => {
-                if let Some(held) = held.as_mut() {
+                if let Some(held) = &mut state.held {
                     held.due = Some(now.plus(PAUSE));
                 }
                 Err(error)
@@ -150,6 +188,7 @@ mod tests {
         given: Arc<AtomicUsize>,
         permits: Arc<Semaphore>,
         fails: Arc<AtomicUsize>,
+        makes_sessions: bool,
     }
 
     #[async_trait]
@@ -163,13 +202,22 @@ mod tests {
             let secret = SecretBytes::copy_from(b"secret")?;
             Keys::new(&format!("ASIA{number}"), secret, None, Some(self.clock.now().plus(LIFE)))
         }
+
+        fn makes_sessions(&self) -> bool {
+            self.makes_sessions
+        }
     }
 
     fn source() -> (Counting, Renewing) {
         let clock = ManualClock::new(Timestamp(1_000_000));
         let (given, permits) = (Arc::default(), Arc::new(Semaphore::new(0)));
-        let source = Counting { clock: clock.clone(), given, permits, fails: Arc::default() };
-        (source.clone(), Renewing::new(Box::new(source), Arc::new(clock)))
+        let (fails, makes_sessions) = (Arc::default(), true);
+        let source = Counting { clock, given, permits, fails, makes_sessions };
+        (source.clone(), renewing(&source))
+    }
+
+    fn renewing(source: &Counting) -> Renewing {
+        Renewing::new(Box::new(source.clone()), Arc::new(source.clock.clone()))
     }
 
     async fn id(renewing: &Renewing) -> String {
@@ -227,6 +275,39 @@ mod tests {
         source.clock.advance(LIFE);
         source.permits.add_permits(1);
         assert_eq!(id(&renewing).await, "ASIA3", "what has ended is never used");
+    }
+
+    #[tokio::test]
+    async fn what_aws_refuses_is_taken_anew_once_for_all_and_not_at_once_again() {
+        let (source, renewing) = source();
+        source.permits.add_permits(9);
+        assert_eq!(id(&renewing).await, "ASIA1");
+        // All who were refused at the same time.
+        for _ in 0..5 {
+            assert!(renewing.refuse("ASIA1", Refused::Ended));
+        }
+        assert_eq!(id(&renewing).await, "ASIA2");
+        assert!(renewing.refuse("ASIA1", Refused::Unknown), "one who comes late has another");
+        assert_eq!(id(&renewing).await, "ASIA2");
+        source.clock.advance(PAUSE - Duration::from_millis(1));
+        assert!(!renewing.refuse("ASIA2", Refused::Ended), "the source gives nothing better");
+        assert_eq!(id(&renewing).await, "ASIA2");
+        source.clock.advance(Duration::from_millis(1));
+        assert!(renewing.refuse("ASIA2", Refused::Unknown));
+        assert_eq!(id(&renewing).await, "ASIA3");
+        assert_eq!(source.given.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_set_and_aws_does_not_know_is_not_asked_for_again() {
+        let source = Counting { makes_sessions: false, ..source().0 };
+        let renewing = renewing(&source);
+        source.permits.add_permits(9);
+        assert_eq!(id(&renewing).await, "ASIA1");
+        assert!(!renewing.refuse("ASIA1", Refused::Unknown));
+        assert_eq!(id(&renewing).await, "ASIA1");
+        assert!(renewing.refuse("ASIA1", Refused::Ended), "it may have been set anew");
+        assert_eq!(id(&renewing).await, "ASIA2");
     }
 
     #[tokio::test]

@@ -55,6 +55,10 @@ impl Source for Host {
         keys.ends.get_or_insert_with(|| self.clock.now().plus(LASTING));
         Ok(keys)
     }
+
+    fn makes_sessions(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures_util::future::{self, Either, FutureExt};
 use strongroom_guard::fork_generation;
 
-use super::flight::Call;
+use super::flight::{Call, Departure, Flight};
 use super::options::CacheOptions;
 use super::sealed::{Sealed, Sealer, Times};
 use super::spawn::Spawn;
-use super::table::{Content, Flight, InFlight, Key, Table};
+use super::table::{Content, Key, Table};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
@@ -30,11 +30,17 @@ pub(super) struct Core {
 }
 
 /// What a reader finds.
-enum Look {
+pub(super) enum Look {
+    /// And what the background is to do about it.
     Hit(Arc<Sealed>, Option<Flight>),
     Absent(Error),
-    /// Past its time to live. The flight is absent while the backend is left
-    /// alone.
+    Wait(Wait),
+}
+
+/// What a reader waits for.
+pub(super) enum Wait {
+    /// Something to give, past its time to live. The flight is absent while the backend
+    /// is left alone.
     Stale(Arc<Sealed>, Option<(Flight, Duration)>),
     Miss(Flight),
 }
@@ -51,45 +57,87 @@ impl Core {
                 return self.inner.get(name, select).await;
             };
             match look {
-                Look::Absent(error) => return Err(error),
-                Look::Miss(flight) => {
-                    return self.open(name, select, &*flight.await?);
-                }
                 Look::Hit(sealed, refresh) => {
-                    if let Some(flight) = refresh {
-                        self.in_background(flight);
-                    }
-                    let age = now.saturating_sub(sealed.times.confirmed);
-                    return Ok(Secret { age, ..self.open(name, select, &sealed)? });
+                    return self.hit(name, select, &sealed, refresh, now);
                 }
-                Look::Stale(sealed, flight) => {
-                    if let Some((flight, started)) = flight {
-                        let flying = now.saturating_sub(started);
-                        let patience = self.options.stale_wait.saturating_sub(flying);
-                        let wait = self.clock.sleep(patience);
-                        match future::select(flight.clone(), wait).await {
-                            Either::Left((Ok(sealed), _)) => {
-                                return self.open(name, select, &sealed);
-                            }
-                            Either::Left((Err(error), _)) if !error.is_retryable() => {
-                                return Err(error);
-                            }
-                            Either::Left(_) => {}
-                            Either::Right(_) => self.leave(flight, name, select),
-                        }
+                Look::Absent(error) => return Err(error),
+                Look::Wait(wait) => {
+                    if let Some(answer) = self.wait(name, select, wait, now).await {
+                        return answer;
                     }
-                    if let Some(secret) = self.stale(name, select, &sealed)? {
-                        return Ok(secret);
-                    }
-                    // The entry is gone meanwhile: it was written to, or time is up.
                 }
             }
         }
     }
 
+    pub(super) fn hit(
+        self: &Arc<Self>,
+        name: &SecretName,
+        select: &Select,
+        sealed: &Sealed,
+        refresh: Option<Flight>,
+        now: Duration,
+    ) -> Result<Secret> {
+        if let Some(flight) = refresh {
+            self.in_background(flight);
+        }
+        let age = now.saturating_sub(sealed.times.confirmed);
+        Ok(Secret { age, ..self.open(name, select, sealed)? })
+    }
+
+    /// The answer to a reader who has waited until `now`, and does so on; `None` if what
+    /// was to be given is gone meanwhile: it was written to, or time is up.
+    pub(super) async fn wait(
+        self: &Arc<Self>,
+        name: &SecretName,
+        select: &Select,
+        wait: Wait,
+        now: Duration,
+    ) -> Option<Result<Secret>> {
+        let (sealed, flight) = match wait {
+            Wait::Miss(flight) => {
+                let answer = flight.await;
+                return Some(answer.and_then(|sealed| self.open(name, select, &sealed)));
+            }
+            Wait::Stale(sealed, flight) => (sealed, flight),
+        };
+        if let Some((flight, started)) = flight {
+            let patience = self.clock.sleep(self.patience(started, now));
+            match future::select(flight.clone(), patience).await {
+                Either::Left((Ok(sealed), _)) => {
+                    return Some(self.open(name, select, &sealed));
+                }
+                Either::Left((Err(error), _)) if !error.is_retryable() => {
+                    return Some(Err(error));
+                }
+                Either::Left(_) => {}
+                Either::Right(_) => self.leave(flight, name, select),
+            }
+        }
+        self.stale(name, select, &sealed).transpose()
+    }
+
+    /// How long a reader who could be given a stale answer waits for a call.
+    pub(super) fn patience(&self, started: Duration, now: Duration) -> Duration {
+        self.options.stale_wait.saturating_sub(now.saturating_sub(started))
+    }
+
     /// What there is now; `None` in a forked child.
     fn look(self: &Arc<Self>, name: &SecretName, select: &Select, now: Duration) -> Option<Look> {
         let mut table = self.table()?;
+        let mut departure = Departure::new(self, now);
+        Some(self.look_in(&mut table, &mut departure, name, select))
+    }
+
+    /// What there is now. A flight that has to begin does so with `departure`.
+    pub(super) fn look_in(
+        &self,
+        table: &mut Table,
+        departure: &mut Departure<'_>,
+        name: &SecretName,
+        select: &Select,
+    ) -> Look {
+        let now = departure.now;
         let found = table.get(name, select, now, |entry| match &entry.content {
             Content::Value(sealed) => Ok((Arc::clone(sealed), now >= entry.retry)),
             Content::Absent(error, _) => Err(error.clone()),
@@ -98,67 +146,38 @@ impl Core {
             Some(Ok(found)) => found,
             Some(Err(error)) => {
                 table.stats.hits += 1;
-                return Some(Look::Absent(error));
+                return Look::Absent(error);
             }
             None => {
                 table.stats.misses += 1;
-                return Some(Look::Miss(self.join(&mut table, name, select, now).0));
+                return Look::Wait(Wait::Miss(join(table, departure, name, select).0));
             }
         };
         if now >= sealed.times.expires {
-            let flight = may_ask.then(|| self.join(&mut table, name, select, now));
-            return Some(Look::Stale(sealed, flight));
+            let flight = may_ask.then(|| join(table, departure, name, select));
+            return Look::Wait(Wait::Stale(sealed, flight));
         }
         table.stats.hits += 1;
         let due = may_ask && sealed.times.refresh.is_some_and(|at| now >= at);
-        let refresh = if due { self.refresh(&mut table, name, select, now) } else { None };
-        Some(Look::Hit(sealed, refresh))
+        let refresh = if due { self.refresh(table, departure, name, select) } else { None };
+        Look::Hit(sealed, refresh)
     }
 
     /// A flight for the background, unless that has it already, or enough.
     fn refresh(
-        self: &Arc<Self>,
+        &self,
         table: &mut Table,
+        departure: &mut Departure<'_>,
         name: &SecretName,
         select: &Select,
-        now: Duration,
     ) -> Option<Flight> {
         let key = (name.clone(), select.clone());
         if table.background >= self.options.max_background || table.is_in_background(&key) {
             return None;
         }
-        let (flight, _) = self.join(table, name, select, now);
+        let (flight, _) = join(table, departure, name, select);
         table.send_to_background(&key, &self.options);
         Some(flight)
-    }
-
-    /// The flight that is under way, or a new one, and when it began.
-    fn join(
-        self: &Arc<Self>,
-        table: &mut Table,
-        name: &SecretName,
-        select: &Select,
-        now: Duration,
-    ) -> (Flight, Duration) {
-        let key = (name.clone(), select.clone());
-        if let Some(flying) = table.flight(&key) {
-            return flying;
-        }
-        let id = table.stats.flights;
-        let call = Call {
-            core: Arc::downgrade(self),
-            inner: Arc::clone(&self.inner),
-            timeout: self.clock.sleep(self.options.flight_timeout),
-            key: key.clone(),
-            id,
-            started: now,
-            started_at: self.clock.now(),
-        };
-        let flight = call.fly().boxed().shared();
-        if let Some(weak) = flight.downgrade() {
-            table.depart(key, InFlight { id, started: now, flight: weak, in_background: false });
-        }
-        (flight, now)
     }
 
     /// A reader waits no longer for a flight: it goes on in the background, and
@@ -219,23 +238,28 @@ impl Core {
         Ok(Secret { valid_for, ..secret })
     }
 
-    /// Takes in what a call brought, unless a write has come in between.
-    pub(super) fn land(&self, call: &Call, answer: Result<Secret>) -> Result<Arc<Sealed>> {
+    /// Takes in what a call brought for `key`, unless a write has come in between.
+    pub(super) fn land(
+        &self,
+        call: &Call,
+        key: &Key,
+        answer: Result<Secret>,
+    ) -> Result<Arc<Sealed>> {
         let now = self.clock.monotonic();
-        let (name, select) = &call.key;
+        let (name, select) = key;
         let sealed = answer.and_then(|secret| {
             let times = self.times(call.started, call.started_at, secret.valid_for)?;
             self.sealer.seal(name, select, secret, times).map(Arc::new)
         });
         let Some(mut table) = self.table() else { return sealed };
-        if !table.arrive(&call.key, call.id) {
+        if !table.arrive(key, call.id) {
             return sealed;
         }
         match &sealed {
             Ok(sealed) => {
                 table.insert(name, select, Content::Value(Arc::clone(sealed)), &self.options);
             }
-            Err(error) => self.land_failure(&mut table, &call.key, error, now),
+            Err(error) => self.land_failure(&mut table, key, error, now),
         }
         if now >= table.next_sweep {
             table.sweep(now);
@@ -300,6 +324,20 @@ impl Core {
     pub(super) fn table(&self) -> Option<MutexGuard<'_, Table>> {
         (self.generation == fork_generation())
             .then(|| self.table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The flight that is under way, or a new one, and when it began.
+fn join(
+    table: &mut Table,
+    departure: &mut Departure<'_>,
+    name: &SecretName,
+    select: &Select,
+) -> (Flight, Duration) {
+    let key = (name.clone(), select.clone());
+    match table.flight(&key) {
+        Some(flying) => flying,
+        None => (departure.begin(table, key), departure.now),
     }
 }
 

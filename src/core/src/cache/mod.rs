@@ -2,9 +2,9 @@
 //!
 //! Values are kept encrypted in ordinary memory, under a key in guarded memory,
 //! and opened for each reader anew. However many readers ask for one secret at
-//! once, the backend is asked once. A write through this store is seen by every
-//! reader that begins after it; a change made elsewhere after `ttl` at the
-//! latest.
+//! once, the backend is asked once; and once for all that a reader of many
+//! misses. A write through this store is seen by every reader that begins after
+//! it; a change made elsewhere after `ttl` at the latest.
 //!
 //! # While the backend does not answer
 //! With `max_stale`, an expired entry is still given, marked, for so long: at
@@ -25,6 +25,7 @@
 
 mod flight;
 mod lookup;
+mod many;
 mod options;
 mod sealed;
 mod spawn;
@@ -176,6 +177,10 @@ impl SecretStore for CachedStore {
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {
         self.core.get(name, select).await
+    }
+
+    async fn get_many(&self, wanted: &[(&SecretName, &Select)]) -> Vec<Result<Secret>> {
+        self.core.get_many(wanted).await
     }
 
     /// Past the cache, which has what references lead to.

@@ -5,18 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, Shared, WeakShared};
 use lru::LruCache;
 
+use super::flight::{Flight, WeakFlight};
 use super::options::CacheOptions;
 use super::sealed::Sealed;
 use crate::error::Error;
 use crate::name::SecretName;
 use crate::store::Select;
-
-/// A call to the backend that any number of readers wait for; whoever polls
-/// drives it, and when nobody holds it any more it is cancelled.
-pub(super) type Flight = Shared<BoxFuture<'static, Result<Arc<Sealed>, Error>>>;
 
 pub(super) type Key = (SecretName, Select);
 
@@ -37,7 +33,7 @@ pub struct CacheStats {
     pub stale: u64,
     /// Entries that were pushed out by a limit.
     pub evictions: u64,
-    /// Calls to the backend.
+    /// Calls to the backend; one for many secrets counts once.
     pub flights: u64,
     /// What all entries hold now, in bytes.
     pub bytes: usize,
@@ -60,9 +56,10 @@ pub(super) enum Content {
 
 /// A flight that new readers may join.
 pub(super) struct InFlight {
+    /// The call that it is part of.
     pub(super) id: u64,
     pub(super) started: Duration,
-    pub(super) flight: WeakShared<BoxFuture<'static, Result<Arc<Sealed>, Error>>>,
+    pub(super) flight: WeakFlight,
     /// Whether it goes on in the background, whoever else waits for it.
     pub(super) in_background: bool,
 }
@@ -210,8 +207,13 @@ impl Table {
         self.flights.len()
     }
 
-    pub(super) fn depart(&mut self, key: Key, flight: InFlight) {
+    /// The id of a call that begins.
+    pub(super) fn begin_call(&mut self) -> u64 {
         self.stats.flights += 1;
+        self.stats.flights
+    }
+
+    pub(super) fn depart(&mut self, key: Key, flight: InFlight) {
         self.flights.insert(key, flight);
     }
 

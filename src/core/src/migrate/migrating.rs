@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::lock::{Mutex, MutexGuard};
+use futures_util::stream::{self, StreamExt};
 use strongroom_guard::SecretBytes;
 
 use super::HAND_OVER;
 use super::copy::{Route, Side};
 use super::journal::{Journal, Recorder};
+use crate::batch::MAX_CONCURRENT_READS;
 use crate::context::CallerContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{FileReader, FileSource};
@@ -161,13 +163,22 @@ impl Migrating {
         ask: impl Fn(&'a dyn SecretStore) -> BoxFuture<'a, Result<T>> + Send + Sync,
     ) -> Result<T> {
         match ask(&*self.source).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            answer if is_not_at_source(&answer) => {}
             answer => return answer,
         }
         match ask(&*self.target).await {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unavailable) => {}
+            answer if is_open(&answer) => {}
             answer => return answer,
         }
+        self.ask_settled_owner(name, ask).await
+    }
+
+    /// Asks whoever has `name`, while its switch waits.
+    async fn ask_settled_owner<'a, T>(
+        &'a self,
+        name: &SecretName,
+        ask: impl FnOnce(&'a dyn SecretStore) -> BoxFuture<'a, Result<T>> + Send,
+    ) -> Result<T> {
         let _lock = self.lock(name).await;
         ask(self.at(self.owner(name).await?)).await
     }
@@ -248,6 +259,32 @@ impl SecretStore for Migrating {
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {
         self.ask_owner(name, |at| at.get(name, select)).await
+    }
+
+    /// Each store is asked once, for all that it may have.
+    async fn get_many(&self, wanted: &[(&SecretName, &Select)]) -> Vec<Result<Secret>> {
+        let mut answers = self.source.get_many(wanted).await;
+        let places = answers.iter().enumerate().filter(|(_, answer)| is_not_at_source(answer));
+        let places: Vec<_> = places.map(|(at, _)| at).collect();
+        if places.is_empty() {
+            return answers;
+        }
+        let moved: Vec<_> = places.iter().map(|&at| wanted[at]).collect();
+        let found = places.into_iter().zip(self.target.get_many(&moved).await);
+        let settled = found.map(|(at, answer)| async move {
+            let (name, select) = wanted[at];
+            match answer {
+                answer if is_open(&answer) => {
+                    (at, self.ask_settled_owner(name, |at| at.get(name, select)).await)
+                }
+                answer => (at, answer),
+            }
+        });
+        let mut settled = stream::iter(settled).buffer_unordered(MAX_CONCURRENT_READS);
+        while let Some((at, answer)) = settled.next().await {
+            answers[at] = answer;
+        }
+        answers
     }
 
     /// A file that is long in coming does not keep others from the name: if that
@@ -373,6 +410,17 @@ impl SecretStore for Migrating {
         checked.extend(self.target.check().await?);
         Ok(checked)
     }
+}
+
+/// Whether the source says that the target may have it.
+fn is_not_at_source<T>(answer: &Result<T>) -> bool {
+    answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+/// Whether the target's answer leaves open who has it.
+fn is_open<T>(answer: &Result<T>) -> bool {
+    let is_open = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::Unavailable);
+    answer.as_ref().is_err_and(|error| is_open(error.kind()))
 }
 
 /// The first `limit` of both, in order. Each has given as many, or all it has.

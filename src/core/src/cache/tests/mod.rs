@@ -5,6 +5,7 @@
 
 mod ends;
 mod limits;
+mod many;
 mod outage;
 mod reads;
 mod writes;
@@ -28,7 +29,10 @@ const MILLI: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 struct FakeState {
     versions: HashMap<String, u64>,
+    /// One for many counts once.
     calls: usize,
+    /// What each call for many was about.
+    batches: Vec<Vec<String>>,
     under_way: usize,
     closed: bool,
     failure: Option<Error>,
@@ -36,6 +40,8 @@ struct FakeState {
     value_bytes: usize,
     /// Of every answer.
     valid_for: Option<Duration>,
+    /// A call for many gives no more.
+    most_answers: Option<usize>,
 }
 
 /// Answers with the version that was current when a call began, when it is let.
@@ -68,6 +74,34 @@ impl Fake {
 
     fn calls(&self) -> usize {
         self.state().calls
+    }
+
+    /// The version that is current when a call begins.
+    fn current(&self, name: &SecretName) -> Option<u64> {
+        self.state().versions.get(&name.to_string()).copied()
+    }
+
+    fn begin(&self) -> UnderWay<'_> {
+        let mut state = self.state();
+        state.calls += 1;
+        state.under_way += 1;
+        UnderWay(self)
+    }
+
+    fn answer(&self, current: Option<u64>, select: &Select) -> Result<Secret> {
+        let current = current.ok_or_else(|| Error::not_found("no secret has this name"))?;
+        let version = match select {
+            Select::Latest => Version::new(current.to_string())?,
+            Select::Version(version) => version.clone(),
+        };
+        if version.as_str().parse().is_ok_and(|number: u64| number > current) {
+            return Err(Error::not_found("no such version"));
+        }
+        let mut value = format!("canary {version}").into_bytes();
+        value.resize(value.len().max(self.state().value_bytes), b'.');
+        let value = SecretBytes::copy_from(&value)?;
+        let secret = Secret::fresh(value, Kind::Text, version, Timestamp(7));
+        Ok(Secret { valid_for: self.state().valid_for, ..secret })
     }
 
     /// Waits for the test, and then fails if the test wants.
@@ -111,27 +145,22 @@ impl SecretStore for Fake {
     }
 
     async fn get(&self, name: &SecretName, select: &Select) -> Result<Secret> {
-        let (current, value_bytes) = {
-            let mut state = self.state();
-            state.calls += 1;
-            state.under_way += 1;
-            (state.versions.get(&name.to_string()).copied(), state.value_bytes)
-        };
-        let _under_way = UnderWay(self);
+        let current = self.current(name);
+        let _under_way = self.begin();
         self.pass().await?;
-        let current = current.ok_or_else(|| Error::not_found("no secret has this name"))?;
-        let version = match select {
-            Select::Latest => Version::new(current.to_string())?,
-            Select::Version(version) => version.clone(),
-        };
-        if version.as_str().parse().is_ok_and(|number: u64| number > current) {
-            return Err(Error::not_found("no such version"));
-        }
-        let mut value = format!("canary {version}").into_bytes();
-        value.resize(value.len().max(value_bytes), b'.');
-        let value = SecretBytes::copy_from(&value)?;
-        let secret = Secret::fresh(value, Kind::Text, version, Timestamp(7));
-        Ok(Secret { valid_for: self.state().valid_for, ..secret })
+        self.answer(current, select)
+    }
+
+    async fn get_many(&self, wanted: &[(&SecretName, &Select)]) -> Vec<Result<Secret>> {
+        let current: Vec<_> = wanted.iter().map(|(name, _)| self.current(name)).collect();
+        self.state().batches.push(wanted.iter().map(|(name, _)| name.id().to_owned()).collect());
+        let _under_way = self.begin();
+        let passed = self.pass().await;
+        let most = self.state().most_answers.unwrap_or(usize::MAX);
+        let answers = wanted.iter().zip(current).map(|((_, select), current)| {
+            passed.clone().and_then(|()| self.answer(current, select))
+        });
+        answers.take(most).collect()
     }
 
     async fn versions(&self, _: &SecretName, _: &PageRequest) -> Result<Page<VersionInfo>> {
@@ -233,13 +262,8 @@ impl Fixture {
         }
     }
 
-    /// The version, the age in seconds and the mark of an answer.
     fn answer(&self, id: &str) -> (String, u64, bool) {
-        let secret = self.get(id).expect("an answer");
-        let version = secret.version.to_string();
-        let value = secret.value.expose();
-        assert!(value.starts_with(format!("canary {version}").as_bytes()));
-        (version, secret.age.as_secs(), secret.stale)
+        seen(&self.get(id).expect("an answer"))
     }
 
     fn kind(&self, id: &str) -> ErrorKind {
@@ -250,6 +274,22 @@ impl Fixture {
         let core = Arc::clone(&self.cache.core);
         let name = name(id);
         async move { core.get(&name, &Select::Latest).await }.boxed()
+    }
+
+    /// Gets the latest versions in one call.
+    fn many(&self, ids: &[&str]) -> BoxFuture<'static, Vec<Result<Secret>>> {
+        let core = Arc::clone(&self.cache.core);
+        let names: Vec<_> = ids.iter().map(|id| name(id)).collect();
+        async move {
+            let wanted: Vec<_> = names.iter().map(|name| (name, &Select::Latest)).collect();
+            core.get_many(&wanted).await
+        }
+        .boxed()
+    }
+
+    /// The calls for many so far, since they were last asked for.
+    fn batches(&self) -> Vec<Vec<String>> {
+        std::mem::take(&mut self.fake.state().batches)
     }
 
     fn put(&self, id: &str) -> Result<VersionInfo> {
@@ -266,6 +306,14 @@ fn version(number: u64) -> Select {
     Select::Version(Version::new(number.to_string()).expect("a version"))
 }
 
+/// The version, the age in seconds and the mark of an answer.
+fn seen(secret: &Secret) -> (String, u64, bool) {
+    let version = secret.version.to_string();
+    let value = secret.value.expose();
+    assert!(value.starts_with(format!("canary {version}").as_bytes()));
+    (version, secret.age.as_secs(), secret.stale)
+}
+
 fn fresh(version: &str, age: u64) -> (String, u64, bool) {
     (version.into(), age, false)
 }
@@ -274,6 +322,6 @@ fn stale(version: &str, age: u64) -> (String, u64, bool) {
     (version.into(), age, true)
 }
 
-fn polled(reader: &mut BoxFuture<'static, Result<Secret>>) -> Option<Result<Secret>> {
+fn polled<T>(reader: &mut BoxFuture<'static, T>) -> Option<T> {
     reader.now_or_never()
 }

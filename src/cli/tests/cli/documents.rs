@@ -2,7 +2,7 @@
 
 use crate::kit::Home;
 
-const COMMANDS: [&[&str]; 44] = [
+const COMMANDS: [&[&str]; 47] = [
     &["init"],
     &["put"],
     &["get"],

@@ -109,7 +109,7 @@ impl Vault {
         farewell(&self.0.runtime, work);
     }
 
-    /// Asks Vault, with the session's token unless the request has one of its own.
+    /// Asks Vault, with the session's token.
     pub(crate) async fn ask(&self, request: Request) -> Result<Answer> {
         let asking = self.0.asking.clone();
         self.0.runtime.run(async move { asking.ask(&request).await }).await
@@ -166,9 +166,6 @@ impl Asking {
 
     /// With a new session once, if the one that was held has ended before its time.
     async fn ask_once(&self, request: &Request) -> Result<Answer, Failed> {
-        if let Some(token) = &request.token {
-            return self.transport.attempt(request, Some(token)).await;
-        }
         let session = self.session.get().await?;
         let refused = match self.transport.attempt(request, Some(&session.token)).await {
             Err(failed) if failed.error.kind() == ErrorKind::AccessDenied => failed.error,

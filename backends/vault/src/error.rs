@@ -81,21 +81,30 @@ fn kind_of(status: u16, said: &str) -> ErrorKind {
     }
 }
 
+/// Whether it is Vault that refuses: it says why.
+pub(crate) fn says_why(answer: &Answer) -> bool {
+    !errors(answer).is_empty()
+}
+
 /// What the server says is wrong, in one line.
 pub(crate) fn words(answer: &Answer) -> String {
-    #[derive(Deserialize)]
-    struct Errors {
-        #[serde(default)]
-        errors: Vec<String>,
-    }
-    let errors = serde_json::from_slice(answer.body.expose());
-    let errors = errors.unwrap_or(Errors { errors: Vec::new() }).errors.join("; ");
+    let errors = errors(answer).join("; ");
     // AWS's answer to a wrong signature, which Vault passes on, quotes what was signed, and
     // a session's token with it.
     let errors = errors.split("The Canonical String").next().unwrap_or_default();
     let said = errors.split_whitespace().collect::<Vec<_>>().join(" ");
     let said: String = said.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect();
     if said.is_empty() { format!("status {}", answer.status) } else { said }
+}
+
+fn errors(answer: &Answer) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        #[serde(default)]
+        errors: Vec<String>,
+    }
+    let refusal = serde_json::from_slice(answer.body.expose());
+    refusal.map_or_else(|_| Vec::new(), |refusal: Refusal| refusal.errors)
 }
 
 /// What lies behind an error, in one line.
@@ -111,6 +120,8 @@ fn causes(error: &(impl StdError + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use strongroom_core::SecretBytes;
+
     use super::*;
 
     #[test]
@@ -126,5 +137,27 @@ mod tests {
         ] {
             assert_eq!(kind_of(status, said), kind, "{status} {said}");
         }
+    }
+
+    #[test]
+    fn the_words_of_vault_are_repeated_and_nobody_elses() {
+        let answer = |body: &str| {
+            let body = SecretBytes::copy_from(body.as_bytes()).expect("memory");
+            Answer { status: 503, body }
+        };
+        let sealed = answer(r#"{"errors": ["Vault is\n\tsealed", "again"]}"#);
+        assert!(says_why(&sealed));
+        assert_eq!(words(&sealed), "Vault is sealed; again");
+        for other in ["", "<html>hunter2</html>", "{}", r#"{"errors": []}"#] {
+            let other = answer(other);
+            assert!(!says_why(&other));
+            assert_eq!(words(&other), "status 503");
+        }
+        let long = answer(&format!(r#"{{"errors": ["{}"]}}"#, "x".repeat(5000)));
+        assert_eq!(words(&long).len(), MAX_WORDS);
+        let quoted = "does not match. The Canonical String for this request should have been \
+                      x-amz-security-token:hunter2";
+        let refused = answer(&format!(r#"{{"errors": ["{quoted}"]}}"#));
+        assert_eq!(words(&refused), "does not match.");
     }
 }

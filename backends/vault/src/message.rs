@@ -25,8 +25,6 @@ pub(crate) struct Request {
     pub(crate) repeatable: bool,
     /// Whether what is not there is an answer, and no error.
     pub(crate) may_be_missing: bool,
-    /// Another token than the session's.
-    pub(crate) token: Option<Arc<SecretBytes>>,
 }
 
 impl Request {
@@ -62,8 +60,8 @@ impl Request {
     }
 
     fn new(method: Method, path: String, capability: &'static str, repeatable: bool) -> Self {
-        let (query, body, token) = (None, None, None);
-        Self { method, path, query, body, capability, repeatable, may_be_missing: false, token }
+        let (query, body) = (None, None);
+        Self { method, path, query, body, capability, repeatable, may_be_missing: false }
     }
 
     pub(crate) fn with_query(self, query: String) -> Self {
@@ -82,10 +80,6 @@ impl Request {
 
     pub(crate) fn or_missing(self) -> Self {
         Self { may_be_missing: true, ..self }
-    }
-
-    pub(crate) fn with_token(self, token: Arc<SecretBytes>) -> Self {
-        Self { token: Some(token), ..self }
     }
 
     /// Path and query, as a URL has them.

@@ -12,7 +12,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION
 use reqwest::{Client, Method, Response, Url};
 use strongroom_core::{Error, Result, SecretBytes};
 
-use crate::error::{refused, unanswered};
+use crate::error::{refused, says_why, unanswered};
 use crate::message::{Answer, Request};
 use crate::settings::VaultSettings;
 
@@ -232,8 +232,9 @@ impl Server {
         }
         let error = refused(request, &answer, after);
         match status {
-            // Sealed, standby, or behind.
-            412 | 472..=474 | 503 => Err(Failed::not_taken(error)),
+            // Sealed, standby, or behind. What says so without Vault's words is something
+            // in between, which may have lost the answer.
+            412 | 503 if says_why(&answer) => Err(Failed::not_taken(error)),
             500.. => Err(Failed { error, may_be_done: true, elsewhere: request.repeatable }),
             _ => Err(error.into()),
         }

@@ -7,6 +7,7 @@ mod check;
 mod counts;
 mod credentials;
 mod ended;
+mod instance;
 mod kms;
 mod quiet;
 mod secrets_manager;

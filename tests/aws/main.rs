@@ -8,6 +8,7 @@ mod configured;
 mod counts;
 mod credentials;
 mod ended;
+mod instance;
 mod kms;
 mod log;
 mod quiet;

@@ -12,7 +12,11 @@ use crate::server::Server;
 const REQUIREMENTS: &str = "moto[server]==5.2.5\nboto3==1.44.5\nbotocore==1.44.5\n";
 
 /// What moto does otherwise than AWS, put right, and then the server.
-const SERVE: &str = concat!(include_str!("moto/corrections.py"), include_str!("moto/serve.py"));
+const SERVE: &str = concat!(
+    include_str!("moto/corrections.py"),
+    include_str!("moto/metadata.py"),
+    include_str!("moto/serve.py")
+);
 
 /// The region of whoever does not name another.
 pub const REGION: &str = "eu-central-1";

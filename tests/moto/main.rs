@@ -123,6 +123,31 @@ fn with_auth_it_refuses_as_aws_does() {
 }
 
 #[test]
+fn the_metadata_of_an_instance_want_a_token() {
+    let (moto, _) = Moto::with_auth(within(), ALLOW_ALL);
+    let trust = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+        "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}"#;
+    let role = moto.create_role("default-role", trust, ALLOW_ALL);
+    let told = moto.boto3(include_str!("metadata.py"), &[]);
+    let (account, _) = role.split_once(":role/").unwrap();
+    let account = account.replace(":iam:", ":sts:");
+    let expected = format!(
+        "no token: 401\n\
+         wrong token: 401\n\
+         role without a token: 401\n\
+         token without a time: 400\n\
+         token for too long: 400\n\
+         token without PUT: 400\n\
+         token: 200 60\n\
+         roles: 200\n\
+         default-role\n\
+         nothing: 404\n\
+         {account}:assumed-role/default-role/i-fake\n"
+    );
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn signatures_hold_behind_the_proxy() {
     let (moto, user) = Moto::with_auth(within(), ALLOW_ALL);
     let proxy = FaultProxy::start(moto.endpoint());

@@ -2,10 +2,13 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/builtin/logical/database"
@@ -128,8 +131,17 @@ func handler(core *vault.Core, listener net.Listener) http.Handler {
 	return vaulthttp.Handler.Handler(properties)
 }
 
+// listen waits for a port that is named: since it was free, something that connects to
+// somewhere may have it for a moment.
 func listen(port int) (net.Listener, error) {
-	return net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	patience := time.Now().Add(10 * time.Second)
+	for {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if port == 0 || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(patience) {
+			return listener, err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // serve returns only if it cannot serve, and nothing is left to do then.

@@ -19,6 +19,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpClie
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::timeout::TimeoutConfig;
 use strongroom_core::{Clock, Error, Result, SecretBytes, SystemClock};
+use strongroom_remote::Runtime;
 
 use crate::backoff::Backoff;
 use crate::credentials::{
@@ -26,7 +27,6 @@ use crate::credentials::{
 };
 use crate::region;
 use crate::retry::Retry;
-use crate::runtime::Runtime;
 
 /// How AWS is reached, and as whom.
 #[derive(Clone, Debug)]
@@ -113,7 +113,7 @@ impl Aws {
     /// `Configuration` if the settings cannot be true: they say which, and why.
     pub async fn connect(settings: &AwsSettings) -> Result<Self> {
         settings.check()?;
-        let runtime = Arc::new(Runtime::new()?);
+        let runtime = Arc::new(Runtime::new("strongroom-aws")?);
         let http = http_client(settings)?;
         let (retry, clock) = (Retry::new(settings.backoff.clone()), Arc::clone(&settings.clock));
         let own = settings.clone();

@@ -20,7 +20,6 @@ mod kubeconfig;
 pub mod policy;
 mod region;
 mod retry;
-mod runtime;
 mod secrets_manager;
 
 pub use self::backoff::Backoff;

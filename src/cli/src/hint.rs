@@ -53,6 +53,8 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         (ErrorKind::AccessDenied, _) if message.contains("open the socket") => {
             "socket_mode under [sidecar] in the configuration says who may open it"
         }
+        // Whoever refuses it is another program, and the error says what it has to be told.
+        (ErrorKind::AccessDenied, _) if message.contains("a policy has to") => return None,
         (ErrorKind::AccessDenied, _) => "the account is set in the configuration, under [scope]",
         (ErrorKind::Unauthenticated, _) if message.contains("serves the socket") => {
             "if that user is to run the sidecar, say so with --socket-user"

@@ -8,11 +8,11 @@ use aws_config::Region;
 use aws_sdk_kms::Client;
 use aws_smithy_types::timeout::TimeoutConfig;
 use strongroom_core::{Clock, Error, ErrorKind, Result};
+use strongroom_remote::Runtime;
 
 use crate::connection::Aws;
 use crate::error::Call;
 use crate::region;
-use crate::runtime::Runtime;
 
 /// How long a region that did not answer is asked last.
 const AVOIDED_FOR: Duration = Duration::from_secs(30);

@@ -16,12 +16,12 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures_util::future::BoxFuture;
 use strongroom_core::{Error, Metadata, Result, Timestamp};
+use strongroom_remote::Runtime;
 
 use super::metadata::{Difference, tags};
 use super::value::{Given, Sent};
 use crate::connection::Aws;
 use crate::error::Call;
-use crate::runtime::Runtime;
 
 pub(super) const CURRENT: &str = "AWSCURRENT";
 pub(super) const PREVIOUS: &str = "AWSPREVIOUS";

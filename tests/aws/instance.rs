@@ -38,17 +38,24 @@ fn instance() -> FaultProxy {
 
 /// `strongroom aws check` on the instance, which has no other credential.
 fn check(proxy: &FaultProxy) -> (bool, String) {
+    check_with(proxy, "", [("AWS_EC2_METADATA_SERVICE_ENDPOINT", &proxy.endpoint())])
+}
+
+fn check_with<const N: usize>(
+    proxy: &FaultProxy,
+    settings: &str,
+    variables: [(&str, &str); N],
+) -> (bool, String) {
     let (dir, endpoint) = (tempfile::tempdir().unwrap(), proxy.endpoint());
     let file = dir.path().join("strongroom.toml");
     let text = format!(
         "[[aws.connectors]]\nname = \"host\"\nregion = \"{REGION}\"\nendpoint = \"{endpoint}\"\n\
-         timeout = \"2m\"\nattempt_timeout = \"1m\"\n"
+         timeout = \"2m\"\nattempt_timeout = \"1m\"\n{settings}"
     );
     std::fs::write(&file, text).unwrap();
     let mut command = Command::new(binary::strongroom());
     command.arg("--config").arg(&file).args(["aws", "check"]).env_clear();
-    command.env("HOME", dir.path()).env("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint);
-    let output = command.output().unwrap();
+    let output = command.env("HOME", dir.path()).envs(variables).output().unwrap();
     let told = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(told).unwrap())
 }
@@ -91,4 +98,23 @@ fn an_instance_without_a_role_is_no_credential() {
     assert!(!passed && told.contains("the host gives no AWS credential"), "{told}");
     assert!(proxy.count(NEW_TOKEN) > 0 && proxy.count(ROLE) == 0);
     assert!(signed_by(&proxy.requests()).is_empty());
+}
+
+/// It would ask its own host, and give us the role of that.
+#[test]
+fn what_the_host_gives_is_not_asked_of_a_proxy() {
+    let proxy = proxy();
+    let settings = "connect_timeout = \"10ms\"\nproxy = \"env:PROXY\"\n";
+    let (passed, told) = check_with(
+        &proxy,
+        settings,
+        [
+            ("PROXY", &proxy.endpoint()),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/role"),
+        ],
+    );
+    assert!(!passed && told.contains("the host gives no AWS credential"), "{told}");
+    let asked: Vec<_> = proxy.requests().into_iter().map(|request| request.proxied).collect();
+    assert_eq!(asked, [const { None::<String> }; 0], "{told}");
 }

@@ -1,7 +1,8 @@
 //! The role of an EC2 instance, whose sessions its metadata service gives; seen from the
 //! program itself, which finds the service by its environment.
 
-use std::process::{Command, Output};
+use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use strongroom_kit::binary;
@@ -14,77 +15,106 @@ const ROLES: &str = "GET /latest/meta-data/iam/security-credentials/";
 const ROLE: &str = "GET /latest/meta-data/iam/security-credentials/default-role";
 const NEW_TOKEN: &str = "PUT /latest/api/token";
 
-/// The role of the instance that moto is.
-fn role() {
+/// Who calls first waits for moto to load its service, and the client has no patience
+/// with it: a second.
+const WARM_UP: &str = "
+import os, urllib.request
+url = os.environ['AWS_ENDPOINT_URL'] + '/latest/api/token'
+ttl = {'X-aws-ec2-metadata-token-ttl-seconds': '1'}
+urllib.request.urlopen(urllib.request.Request(url, method='PUT', headers=ttl)).read()
+";
+
+/// In front of moto, which is an instance that has a role.
+fn instance() -> FaultProxy {
     static ROLE: OnceLock<String> = OnceLock::new();
     ROLE.get_or_init(|| {
         let trust = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
             "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}"#;
+        moto().0.boto3(WARM_UP, &[]);
         moto().0.create_role("default-role", trust, ALLOW_ALL)
     });
+    proxy()
 }
 
-/// `strongroom aws check` on a host that has nothing but these variables.
-fn check(proxy: &FaultProxy, more: &str, variables: &[(&str, &str)]) -> (Output, String) {
-    let dir = tempfile::tempdir().unwrap();
+/// `strongroom aws check` on the instance, which has no other credential.
+fn check(proxy: &FaultProxy) -> (bool, String) {
+    check_with(proxy, "", [("AWS_EC2_METADATA_SERVICE_ENDPOINT", &proxy.endpoint())])
+}
+
+fn check_with<const N: usize>(
+    proxy: &FaultProxy,
+    settings: &str,
+    variables: [(&str, &str); N],
+) -> (bool, String) {
+    let (dir, endpoint) = (tempfile::tempdir().unwrap(), proxy.endpoint());
     let file = dir.path().join("strongroom.toml");
     let text = format!(
-        "[[aws.connectors]]\nname = \"host\"\nregion = \"{REGION}\"\nendpoint = \"{}\"\n{more}",
-        proxy.endpoint()
+        "[[aws.connectors]]\nname = \"host\"\nregion = \"{REGION}\"\nendpoint = \"{endpoint}\"\n\
+         timeout = \"2m\"\nattempt_timeout = \"1m\"\n{settings}"
     );
     std::fs::write(&file, text).unwrap();
     let mut command = Command::new(binary::strongroom());
     command.arg("--config").arg(&file).args(["aws", "check"]).env_clear();
-    let command = command.env("HOME", dir.path()).envs(variables.iter().copied());
-    let output = command.output().unwrap();
-    let told = [&*output.stdout, &*output.stderr].concat();
-    (output, String::from_utf8(told).unwrap())
+    let output = command.env("HOME", dir.path()).envs(variables).output().unwrap();
+    let told = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(told).unwrap())
 }
 
-fn of<'a>(requests: &'a [Request], operation: &str) -> Vec<&'a Request> {
-    requests.iter().filter(|request| request.operation == operation).collect()
+/// The ids of the access keys that calls were signed with.
+fn signed_by(requests: &[Request]) -> BTreeSet<String> {
+    let signed = requests.iter().filter_map(|request| request.header("authorization"));
+    let id = |header: &str| header.split(['=', '/']).nth(1).unwrap().to_owned();
+    signed.map(id).collect()
 }
 
 #[test]
 fn the_role_of_the_instance_is_who_calls() {
-    role();
-    let proxy = proxy();
-    let endpoint = proxy.endpoint();
-    let (output, told) = check(&proxy, "", &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]);
-    assert!(output.status.success(), "{told}");
-    assert!(told.contains(":assumed-role/default-role/i-fake, account "), "{told}");
-    let counts = [NEW_TOKEN, ROLES, ROLE].map(|operation| proxy.count(operation));
-    assert_eq!(counts, [1, 1, 1], "once for all calls");
+    let proxy = instance();
+    let (passed, told) = check(&proxy);
+    assert!(passed && told.contains(":assumed-role/default-role/i-fake, account "), "{told}");
     let requests = proxy.requests();
     for operation in [ROLES, ROLE] {
-        let asked = of(&requests, operation)[0];
+        let asked = requests.iter().find(|request| request.operation == operation).unwrap();
         assert!(asked.header("x-aws-ec2-metadata-token").is_some(), "{operation}");
-        assert_eq!(asked.upstream, Some(200), "moto has seen the token");
+        assert_eq!(asked.upstream, Some(200), "moto knows the token");
     }
-    let called = of(&requests, "GetCallerIdentity")[0];
-    assert!(called.header("x-amz-security-token").is_some());
+    assert!(proxy.count("DescribeRegions") == 1 && signed_by(&requests).len() == 1);
 }
 
 #[test]
 fn a_session_of_the_instance_that_aws_ends_is_asked_for_again() {
-    role();
-    let proxy = proxy();
-    let endpoint = proxy.endpoint();
+    let proxy = instance();
     proxy.next("GetCallerIdentity", Fault::aws_error(403, "ExpiredToken"));
-    let (output, told) = check(&proxy, "", &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]);
-    assert!(output.status.success(), "{told}");
-    assert_eq!((proxy.count(ROLE), proxy.count("GetCallerIdentity")), (2, 2));
+    let (passed, told) = check(&proxy);
+    assert!(passed, "{told}");
+    assert_eq!((proxy.count("GetCallerIdentity"), signed_by(&proxy.requests()).len()), (2, 2));
 }
 
 #[test]
 fn an_instance_without_a_role_is_no_credential() {
-    let proxy = proxy();
-    let endpoint = proxy.endpoint();
+    let proxy = instance();
     proxy.always(ROLES, Fault::status(404));
-    let (output, told) = check(&proxy, "", &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]);
-    assert!(
-        !output.status.success() && told.contains("the host gives no AWS credential"),
-        "{told}"
+    let (passed, told) = check(&proxy);
+    assert!(!passed && told.contains("the host gives no AWS credential"), "{told}");
+    assert!(proxy.count(NEW_TOKEN) > 0 && proxy.count(ROLE) == 0);
+    assert!(signed_by(&proxy.requests()).is_empty());
+}
+
+/// It would ask its own host, and give us the role of that.
+#[test]
+fn what_the_host_gives_is_not_asked_of_a_proxy() {
+    let proxy = proxy();
+    let settings = "connect_timeout = \"10ms\"\nproxy = \"env:PROXY\"\n";
+    let (passed, told) = check_with(
+        &proxy,
+        settings,
+        [
+            ("PROXY", &proxy.endpoint()),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/role"),
+        ],
     );
-    assert_eq!((proxy.count(NEW_TOKEN), proxy.count(ROLE)), (1, 0));
+    assert!(!passed && told.contains("the host gives no AWS credential"), "{told}");
+    let asked: Vec<_> = proxy.requests().into_iter().map(|request| request.proxied).collect();
+    assert_eq!(asked, [const { None::<String> }; 0], "{told}");
 }

@@ -37,6 +37,9 @@ pub struct AccessKey {
 }
 
 /// A moto that serves. It has a state of its own. Dropping it kills it.
+///
+/// It is the metadata service of an EC2 instance, too, in version 2: the instance's role
+/// is `default-role`, once there is one of that name.
 #[derive(Debug)]
 pub struct Moto {
     python: PathBuf,

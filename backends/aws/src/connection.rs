@@ -28,6 +28,11 @@ use crate::credentials::{
 use crate::region;
 use crate::retry::Retry;
 
+/// Where an instance and a container get their credentials (EC2 User Guide, "Instance
+/// metadata"; EKS User Guide, "Pod Identity"). A proxy would ask its own host, and give
+/// us the role of that.
+const OF_THE_HOST: &str = "169.254.0.0/16,fd00:ec2::/32";
+
 /// How AWS is reached, and as whom.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -40,8 +45,9 @@ pub struct AwsSettings {
     pub fips: bool,
     /// Certificates, in PEM, that servers are trusted by instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The URL of a proxy that everything goes through, perhaps with user and password.
-    /// Without it, connections are direct, whatever the environment says.
+    /// The URL of a proxy that everything goes through but what the host gives, perhaps
+    /// with user and password. Without it, connections are direct, whatever the
+    /// environment says.
     pub proxy: Option<Arc<SecretBytes>>,
     /// With which credential calls are signed.
     pub credential: Credential,
@@ -171,10 +177,11 @@ fn http_client(settings: &AwsSettings) -> Result<SharedHttpClient> {
         || Ok(ProxyConfig::disabled()),
         |url| {
             let url = String::from_utf8_lossy(url.expose()).into_owned();
-            ProxyConfig::all(url).map_err(|_| {
+            let all = ProxyConfig::all(url).map_err(|_| {
                 // Not the URL: it may hold a password.
                 Error::configuration("the proxy is no URL: it is http://HOST:PORT")
-            })
+            });
+            all.map(|all| all.no_proxy(OF_THE_HOST))
         },
     )?;
     let connector = move |settings: Option<&_>, components: Option<&_>| {

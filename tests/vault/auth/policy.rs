@@ -122,7 +122,8 @@ fn a_capability_that_is_missing_is_named_and_the_root_token_misses_none() {
 /// The store that `kv` of the same version is about.
 fn store(vault: &Vault, version: KvVersion, read_only: bool) -> VaultKv {
     let mut options = KvOptions::new("acme");
-    options.mount = if version == KvVersion::One { "policy-1" } else { "policy-2" }.to_owned();
+    let mount = if version == KvVersion::One { "policy-1" } else { "policy-2" };
+    mount.clone_into(&mut options.mount);
     (options.base, options.version) = ("base".to_owned(), Some(version));
     options.read_only = read_only;
     block_on(VaultKv::open(vault, options)).unwrap()
@@ -133,8 +134,8 @@ async fn used(store: &VaultKv, id: &str) -> Result<()> {
     let name = SecretName::new("acme/pay".parse()?, id)?;
     let can = store.capabilities();
     let described = Metadata::new("for a test", BTreeMap::new())?;
-    let mut options = PutOptions::default();
-    options.metadata = can.metadata.then_some(described);
+    let metadata = can.metadata.then_some(described);
+    let options = PutOptions { metadata, ..PutOptions::default() };
     store.put(&name, &bytes("first"), &options).await?;
     store.put(&name, &bytes("second"), &PutOptions::default()).await?;
     assert!(store.get(&name, &Select::Latest).await?.value.expose() == b"second");
@@ -222,12 +223,12 @@ fn a_key_wrapper_needs_what_its_policy_says_and_nothing_of_it_is_too_much() {
         let policy = Policy::transit(at, false).unwrap();
         assert_least(&format!("wrapper-{derived}"), &policy, |vault, _| {
             block_on(async {
-                let wrapper = VaultTransit::new(vault, at.mount, at.key)?;
-                wrapper.current_version().await?;
-                let (_, wrapped) = wrapper.generate(&context).await?;
-                wrapper.unwrap(&wrapped, &context).await?;
-                let wrapped = wrapper.wrap(&Dek::random()?, &context).await?;
-                wrapper.rewrap(&wrapped, &context).await.map(drop)
+                let transit = VaultTransit::new(vault, at.mount, at.key)?;
+                transit.current_version().await?;
+                let (_, wrapped) = transit.generate(&context).await?;
+                transit.unwrap(&wrapped, &context).await?;
+                let wrapped = transit.wrap(&Dek::random()?, &context).await?;
+                transit.rewrap(&wrapped, &context).await.map(drop)
             })
         });
     }

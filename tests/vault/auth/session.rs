@@ -152,7 +152,7 @@ fn the_namespace_is_told_with_each_request() {
     let mut settings = settings(&proxy.endpoint(), auth);
     settings.namespace = Some("team/pay".to_owned());
     // The community's Vault has none, and takes no notice.
-    let _ = caller(&connect(&settings));
+    caller(&connect(&settings)).unwrap();
     let asked = proxy.requests();
     assert!(!asked.is_empty());
     for request in asked {

@@ -69,6 +69,8 @@ fn what_makes_no_sense_is_an_outage_and_is_not_quoted() {
 fn an_answer_that_is_too_long_is_not_read() {
     let (error, count) = always(Fault::rewrite(|body| body.resize((32 << 20) + 1, b' ')));
     assert_eq!((error.kind(), count), (ErrorKind::LimitExceeded, 1), "{error}");
+    // Guarded memory would have its own words for it.
+    assert!(error.message().ends_with("has more than 33554432 bytes"), "{error}");
 }
 
 #[test]

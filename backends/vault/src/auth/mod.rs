@@ -26,7 +26,8 @@ pub enum Auth {
     Kubernetes(Kubernetes),
     /// A JSON Web Token, of an `OpenID` Connect issuer or another.
     Jwt(Jwt),
-    /// A request to AWS that is signed and not sent: Vault sends it, and sees who signed.
+    /// A request to AWS that is signed and not sent: Vault sends it to `sts_endpoint` of the
+    /// mount, which has to be of the signer's region, and sees who signed.
     Aws {
         /// `aws`, if there is no other.
         mount: String,

@@ -22,6 +22,8 @@ use strongroom_local::kek::{
 #[cfg(feature = "vault")]
 use strongroom_vault::Vault;
 
+#[cfg(feature = "vault")]
+use crate::config;
 use crate::config::{Config, KekSpec, KekType, ProtectionType};
 
 impl Config {
@@ -79,7 +81,7 @@ impl Config {
             #[cfg(feature = "vault")]
             KekType::VaultTransit => {
                 let vault = connections.vault(self, spec.connector).await?;
-                let transit = self.vault_transit(&vault, spec)?;
+                let transit = config::transit(&vault, spec)?;
                 Ok(self.remembered(self.branched(Arc::new(transit))))
             }
         }

@@ -36,16 +36,19 @@ impl Config {
         match store.kind {
             StoreType::Sled | StoreType::Redb => {
                 let connector = ("connector", store.connector.is_some());
-                unused(kind, [vec![connector], of_aws_store(store), of_vault_store(store)].concat())
+                unused(
+                    kind,
+                    &[vec![connector], of_aws_store(store), of_vault_store(store)].concat(),
+                )
             }
             #[cfg(feature = "aws")]
             StoreType::AwsSecretsManager => {
-                unused(kind, of_vault_store(store))?;
+                unused(kind, &of_vault_store(store))?;
                 self.aws.connector(store.connector.as_deref()).map(drop)
             }
             #[cfg(feature = "vault")]
             StoreType::VaultKv => {
-                unused(kind, of_aws_store(store))?;
+                unused(kind, &of_aws_store(store))?;
                 if store.engine_version.is_some_and(|version| !matches!(version, 1 | 2)) {
                     return refuse("engine_version is 1 or 2");
                 }
@@ -63,7 +66,7 @@ impl Config {
                 if spec.key.is_none() {
                     return refuse("type = \"aws-kms\" needs key = \"…\", best the key's ARN");
                 }
-                unused("aws-kms", [of_key_file(spec), of_vault_key(spec)].concat())?;
+                unused("aws-kms", &[of_key_file(spec), of_vault_key(spec)].concat())?;
                 self.aws.connector(spec.connector).map(drop)
             }
             #[cfg(feature = "vault")]
@@ -71,7 +74,7 @@ impl Config {
                 if spec.key.is_none() {
                     return refuse("type = \"vault-transit\" needs key = \"…\", its name there");
                 }
-                unused("vault-transit", [of_key_file(spec), of_aws_key(spec)].concat())?;
+                unused("vault-transit", &[of_key_file(spec), of_aws_key(spec)].concat())?;
                 self.vault.connector(spec.connector).map(drop)
             }
         }
@@ -159,7 +162,7 @@ fn of_vault_store(store: &StoreSection) -> Keys {
     ]
 }
 
-fn unused(kind: &str, keys: Keys) -> Result<()> {
+fn unused(kind: &str, keys: &[(&str, bool)]) -> Result<()> {
     match keys.iter().find(|(_, set)| *set) {
         Some((key, _)) => refuse(&format!("{key} has no use with type = \"{kind}\"")),
         None => Ok(()),

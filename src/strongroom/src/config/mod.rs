@@ -37,6 +37,8 @@ pub use self::sidecar::{AllowRule, SidecarSection, Verb};
 pub use self::template::NewConfig;
 pub use self::value::{SecretRef, parse_duration};
 #[cfg(feature = "vault")]
+pub(crate) use self::vault::transit;
+#[cfg(feature = "vault")]
 pub use self::vault::{VaultAuth, VaultChecked, VaultConnector, VaultSection};
 use crate::Home;
 

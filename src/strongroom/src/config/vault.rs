@@ -12,6 +12,7 @@ use serde::Deserialize;
 use strongroom_core::{Error, Result};
 
 pub use self::check::VaultChecked;
+pub(crate) use self::connect::transit;
 use super::connector::ConnectorSpec;
 use super::secret::ConnectorSecret;
 use super::value;

@@ -10,7 +10,7 @@ use strongroom::config::VaultConnector;
 use crate::context::Context;
 use crate::failure::Result;
 
-/// Make the policy that Vault or OpenBao needs, and check what a token is allowed
+/// Make the policy that Vault needs, and check what a token is allowed
 ///
 /// Only `check` asks Vault anything: the policy is for you to read and to apply.
 #[derive(Debug, clap::Args)]

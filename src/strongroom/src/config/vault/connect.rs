@@ -113,12 +113,13 @@ impl Config {
     }
 }
 
-impl Config {
-    pub(crate) fn vault_transit(&self, vault: &Vault, spec: &KekSpec<'_>) -> Result<VaultTransit> {
-        let mount = spec.mount.unwrap_or("transit");
-        VaultTransit::new(vault, mount, spec.key.unwrap_or_default())
-    }
+/// A KEK in Transit.
+pub(crate) fn transit(vault: &Vault, spec: &KekSpec<'_>) -> Result<VaultTransit> {
+    let mount = spec.mount.unwrap_or("transit");
+    VaultTransit::new(vault, mount, spec.key.unwrap_or_default())
+}
 
+impl Config {
     pub(crate) async fn open_vault_kv(&self) -> Result<Arc<dyn SecretStore>> {
         let connector = self.vault.connector(self.store.connector.as_deref())?;
         let vault = self.connect_vault(connector).await?;

@@ -116,5 +116,5 @@ fn what_the_host_gives_is_not_asked_of_a_proxy() {
     );
     assert!(!passed && told.contains("the host gives no AWS credential"), "{told}");
     let asked: Vec<_> = proxy.requests().into_iter().map(|request| request.proxied).collect();
-    assert_eq!(asked, [const { None::<String> }; 0], "{told}");
+    assert!(asked.is_empty(), "{asked:?}");
 }

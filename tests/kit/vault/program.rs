@@ -20,8 +20,8 @@
 //! From nothing it takes 205 s of one core, so two minutes of two; afterwards the binary
 //! is in the user's cache (72 MB, `strongroom-tests/vault-` and a hash of its sources),
 //! and Go's own cache makes the next version of our program a matter of seconds. It
-//! downloads 370 MB of modules once. It needs Go 1.21 or newer, which fetches
-//! the newer one that Vault asks for.
+//! downloads 370 MB of modules once, 2 GB when they are unpacked. It needs Go 1.21 or
+//! newer, which fetches the newer one that Vault asks for.
 //!
 //! # What a production server does otherwise
 //! - Its data are in raft or another store that survives a machine; ours in memory or in

@@ -177,11 +177,8 @@ impl Vault {
         let mut server = self.server();
         server.end();
         let mut arguments = self.arguments.clone();
-        let node = &self.nodes[0];
-        for (option, address) in [("-port", &node.plain), ("-tls-port", &node.address)] {
-            let (_, port) = address.rsplit_once(':').expect("a port");
-            arguments.extend([option.to_owned(), port.to_owned()]);
-        }
+        let (_, port) = self.nodes[0].plain.rsplit_once(':').expect("a port");
+        arguments.extend(["-port".to_owned(), port.to_owned()]);
         *server = serve(&arguments).0;
     }
 

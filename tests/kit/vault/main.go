@@ -23,7 +23,6 @@ type options struct {
 	directory   string
 	standby     string
 	port        int
-	tlsPort     int
 	certificate string
 	key         string
 }
@@ -33,8 +32,7 @@ func main() {
 	flag.StringVar(&chosen.directory, "directory", "", "keep the data in this directory, not in memory")
 	flag.StringVar(&chosen.standby, "standby", "", "a second node that \"redirects\" or \"forwards\" while it stands by")
 	flag.IntVar(&chosen.port, "port", 0, "the port of the first node; 0 is any that is free")
-	flag.IntVar(&chosen.tlsPort, "tls-port", 0, "the same for TLS")
-	flag.StringVar(&chosen.certificate, "certificate", "", "serve over TLS too, with this certificate")
+	flag.StringVar(&chosen.certificate, "certificate", "", "serve over TLS too, on any port, with this certificate")
 	flag.StringVar(&chosen.key, "key", "", "the key of the certificate")
 	flag.Parse()
 

@@ -40,7 +40,7 @@ func start(chosen options) ([]node, error) {
 	if err != nil || chosen.standby == "" {
 		return []node{first}, err
 	}
-	chosen.port, chosen.tlsPort = 0, 0
+	chosen.port = 0
 	second, err := startNode(chosen, storage, logger.Named("second"))
 	return []node{first, second}, err
 }
@@ -67,7 +67,7 @@ func startNode(chosen options, storage physical.Backend, logger hclog.Logger) (n
 	redirects := at.Address
 	var tlsListener net.Listener
 	if chosen.certificate != "" {
-		if tlsListener, err = listen(chosen.tlsPort); err != nil {
+		if tlsListener, err = listen(0); err != nil {
 			return node{}, err
 		}
 		at.TLSAddress = "https://" + tlsListener.Addr().String()

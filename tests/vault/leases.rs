@@ -40,16 +40,16 @@ impl Credentials {
 }
 
 /// A role of a database engine, both of this test alone.
-struct Role {
+pub(crate) struct Role {
     name: &'static str,
-    path: String,
+    pub(crate) path: String,
     proxy: FaultProxy,
     clock: ManualClock,
 }
 
 impl Role {
     /// `name` has 8 letters at most, which is what Vault keeps of it.
-    fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         let (server, postgres) = (server(), Postgres::shared());
         let mount = format!("database-{name}");
         server.mount(&mount, "database", &json!({}));

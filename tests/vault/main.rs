@@ -5,6 +5,7 @@
 
 mod auth;
 mod client;
+mod configured;
 mod kv;
 mod leases;
 mod load;

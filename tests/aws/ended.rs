@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use strongroom_aws::{
     AssumeRole, AwsKms, AwsSecretsManager, AwsSettings, Backoff, Credential, KmsOptions,
     SecretsManagerOptions, Token,
@@ -55,14 +55,13 @@ fn a_session_that_aws_ends_is_renewed_once_for_all_who_are_refused() {
     call(&kms).unwrap();
     assert_eq!((proxy.count(CALL), proxy.count("AssumeRole")), (1, 1));
     let gate = Gate::closed();
-    proxy.times(CALL, 8, ended());
-    proxy.next("AssumeRole", Fault::Delay(gate.clone()));
+    proxy.times(CALL, 8, ended().after(&gate));
     let calls = join_all((0..8).map(|_| async { kms.generate(&context("a")).await.map(drop) }));
     let refused = async {
         proxy.wait_for(CALL, 9).await;
         gate.open();
     };
-    let (made, ()) = block_on(futures_util::future::join(calls, refused));
+    let (made, ()) = block_on(join(calls, refused));
     for made in made {
         made.unwrap();
     }

@@ -177,6 +177,18 @@ fn a_request_waits_until_it_is_released() {
 }
 
 #[test]
+fn a_request_fails_once_it_is_released() {
+    let (server, proxy, mut client) = trio();
+    let gate = Gate::closed();
+    proxy.next("Decrypt", Fault::status(418).after(&gate));
+    client.operation("TrentService.Decrypt");
+    gate.wait_for_arrivals(1);
+    assert_eq!(Client::connect(proxy.address()).get("/").status(), 201);
+    gate.open();
+    assert_eq!((client.answer().unwrap().status(), server.asked()), (418, 1));
+}
+
+#[test]
 fn an_answer_waits_until_it_is_released() {
     let (server, proxy, mut client) = trio();
     let gate = Gate::closed();

@@ -74,7 +74,11 @@ impl Connection {
         let (method, proxied) = (noted.method.clone(), noted.proxied.is_some());
         let mut arrived = (0, None);
         self.plan.send_modify(|plan| arrived = plan.arrive(noted));
-        let (number, fault) = arrived;
+        let (number, mut fault) = arrived;
+        while let Some(Fault::After(gate, then)) = fault {
+            gate.pass().await;
+            fault = Some(*then);
+        }
         if let Some(after) = self.fail(&request, fault.as_ref()).await? {
             return Ok(after);
         }

@@ -47,6 +47,8 @@ pub enum Fault {
     BlackHole,
     /// The request waits at the gate, then goes on.
     Delay(Gate),
+    /// The request waits at the gate, and then this becomes of it.
+    After(Gate, Box<Fault>),
     /// The upstream does its work, and its answer waits at the gate.
     DelayAnswer(Gate),
     /// The upstream's answer has another body.
@@ -89,6 +91,12 @@ impl Fault {
     #[must_use]
     pub fn too_many_requests() -> Self {
         Self::status(429)
+    }
+
+    /// The same, once the gate is open.
+    #[must_use]
+    pub fn after(self, gate: &Gate) -> Self {
+        Self::After(gate.clone(), Box::new(self))
     }
 
     /// Changes the body of the upstream's answer.

@@ -158,10 +158,11 @@ mod tests {
         assert_eq!(id(&renewing).await, "ASIA2");
         assert!(renewing.refuse("ASIA1", Refused::Unknown), "one who comes late has another");
         assert_eq!(id(&renewing).await, "ASIA2");
-        source.clock.advance(PAUSE.saturating_sub(Duration::from_millis(1)));
+        let moment = Duration::from_millis(1);
+        source.clock.advance(PAUSE.saturating_sub(moment));
         assert!(!renewing.refuse("ASIA2", Refused::Ended), "the source gives nothing better");
         assert_eq!(id(&renewing).await, "ASIA2");
-        source.clock.advance(Duration::from_millis(1));
+        source.clock.advance(moment);
         assert!(renewing.refuse("ASIA2", Refused::Unknown));
         assert_eq!(id(&renewing).await, "ASIA3");
         assert_eq!(source.given.load(Ordering::Relaxed), 3);

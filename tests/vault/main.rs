@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod configured;
 mod kv;
+mod latency;
 mod leases;
 mod load;
 mod log;

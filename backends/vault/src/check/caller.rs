@@ -77,7 +77,7 @@ impl Vault {
 
 impl Caller {
     /// When the session ends, and what comes then: a line to be read.
-    pub(super) fn end(&self, auth: &Auth) -> String {
+    pub(crate) fn end(&self, auth: &Auth) -> String {
         let Some(lasts) = self.lasts else { return "the token never ends".to_owned() };
         let lasts = spoken(lasts);
         match (auth, self.period) {
@@ -105,8 +105,10 @@ impl Caller {
 
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { display_name, login, policies, .. } = self;
-        write!(f, "{display_name}, logged in at {login}, with policies {}", policies.join(", "))?;
+        // Whoever manages Vault chose the names.
+        let (name, login) = (self.display_name.escape_debug(), self.login.escape_debug());
+        let policies = self.policies.join(", ");
+        write!(f, "{name}, logged in at {login}, with policies {}", policies.escape_debug())?;
         match self.uses {
             Some(uses) => write!(f, "; the token can be used {uses} times"),
             None => Ok(()),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use strongroom_aws::{AwsSettings, Backoff};
 use strongroom_core::{Error, Result};
 
-use super::connector::ConnectorSpec;
+use super::connector::{ConnectorSpec, Service, named};
 use super::{ConnectorSecret, value};
 
 /// `[aws]`
@@ -137,25 +137,8 @@ impl AwsSection {
     /// # Errors
     /// `Configuration` if there is none, or if it is not clear which.
     pub fn connector(&self, name: Option<&str>) -> Result<&AwsConnector> {
-        let names = || self.connectors.iter().map(|one| &*one.name).collect::<Vec<_>>().join(", ");
-        match (name, &*self.connectors) {
-            (None, [only]) => Ok(only),
-            (None, []) => Err(Error::configuration(
-                "there is no connector to AWS: it needs [[aws.connectors]] with name and region",
-            )),
-            (None, _) => Err(Error::configuration(format!(
-                "there are several connectors to AWS: set connector to one of {}",
-                names()
-            ))),
-            (Some(name), all) => all.iter().find(|one| one.name == name).ok_or_else(|| {
-                Error::configuration(format!(
-                    "there is no connector {} in [[aws.connectors]]{}{}",
-                    name.escape_debug(),
-                    if all.is_empty() { "" } else { ": known are " },
-                    names()
-                ))
-            }),
-        }
+        let service = Service { called: "AWS", list: "aws.connectors", needs: "name and region" };
+        named(&self.connectors, |one| &one.name, name, &service)
     }
 
     pub(super) fn check(&self) -> Result<()> {

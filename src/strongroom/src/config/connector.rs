@@ -21,6 +21,58 @@ pub(super) struct ConnectorSpec<'a> {
     pub(super) secrets: Vec<(&'static str, &'a ConnectorSecret)>,
 }
 
+/// The connector `name` of those that lead to `service`; the only one there is where none
+/// is named.
+///
+/// # Errors
+/// `Configuration` if there is none, or if it is not clear which.
+#[cfg(any(feature = "aws", feature = "vault"))]
+pub(super) fn named<'a, T>(
+    connectors: &'a [T],
+    name_of: impl Fn(&T) -> &str,
+    name: Option<&str>,
+    service: &Service,
+) -> Result<&'a T> {
+    let Service { called, list, needs } = service;
+    let names = || connectors.iter().map(&name_of).collect::<Vec<_>>().join(", ");
+    let what = match (name, connectors) {
+        (None, [only]) => return Ok(only),
+        (None, []) => {
+            format!("there is no connector to {called}: it needs [[{list}]] with {needs}")
+        }
+        (None, _) => {
+            format!("there are several connectors to {called}: set connector to one of {}", names())
+        }
+        (Some(name), all) => {
+            if let Some(found) = all.iter().find(|one| name_of(one) == name) {
+                return Ok(found);
+            }
+            let known = if all.is_empty() { "" } else { ": known are " };
+            let name = name.escape_debug();
+            format!("there is no connector {name} in [[{list}]]{known}{}", names())
+        }
+    };
+    Err(Error::configuration(what))
+}
+
+/// What connectors lead to.
+#[cfg(any(feature = "aws", feature = "vault"))]
+pub(super) struct Service {
+    pub(super) called: &'static str,
+    /// Where its connectors stand.
+    pub(super) list: &'static str,
+    /// What each of them needs.
+    pub(super) needs: &'static str,
+}
+
+/// The error of a part of a connector.
+#[cfg(any(feature = "aws", feature = "vault"))]
+pub(super) fn inside(what: &str, error: Error) -> Error {
+    let message = format!("{what}: {}", error.message());
+    let placed = Error::new(error.kind(), message).retryable(error.is_retryable());
+    placed.with_source(error)
+}
+
 impl Config {
     /// The connectors.
     #[allow(clippy::unused_self, reason = "without a backend there are no connectors")]

@@ -13,7 +13,7 @@ use strongroom_core::{Error, Result};
 
 pub use self::check::VaultChecked;
 pub(crate) use self::connect::transit;
-use super::connector::ConnectorSpec;
+use super::connector::{ConnectorSpec, Service, named};
 use super::secret::ConnectorSecret;
 use super::value;
 
@@ -162,26 +162,9 @@ impl VaultSection {
     /// # Errors
     /// `Configuration` if there is none, or if it is not clear which.
     pub fn connector(&self, name: Option<&str>) -> Result<&VaultConnector> {
-        let names = || self.connectors.iter().map(|one| &*one.name).collect::<Vec<_>>().join(", ");
-        match (name, &*self.connectors) {
-            (None, [only]) => Ok(only),
-            (None, []) => Err(Error::configuration(
-                "there is no connector to Vault: it needs [[vault.connectors]] with name and \
-                 addresses",
-            )),
-            (None, _) => Err(Error::configuration(format!(
-                "there are several connectors to Vault: set connector to one of {}",
-                names()
-            ))),
-            (Some(name), all) => all.iter().find(|one| one.name == name).ok_or_else(|| {
-                Error::configuration(format!(
-                    "there is no connector {} in [[vault.connectors]]{}{}",
-                    name.escape_debug(),
-                    if all.is_empty() { "" } else { ": known are " },
-                    names()
-                ))
-            }),
-        }
+        let service =
+            Service { called: "Vault", list: "vault.connectors", needs: "name and addresses" };
+        named(&self.connectors, |one| &one.name, name, &service)
     }
 
     pub(super) fn check(&self) -> Result<()> {

@@ -9,6 +9,7 @@ use strongroom_aws::{
 use strongroom_core::{Error, ExternalStore, Result, SecretBytes, SecretStore};
 
 use super::{AwsConnector, CredentialType};
+use crate::config::connector::inside;
 use crate::config::{Config, ConnectorSecret, ExternalSection, StoreType};
 
 impl Config {
@@ -149,11 +150,4 @@ impl AwsConnector {
         }
         role
     }
-}
-
-/// The error of a part of something.
-fn inside(what: &str, error: Error) -> Error {
-    let message = format!("{what}: {}", error.message());
-    let placed = Error::new(error.kind(), message).retryable(error.is_retryable());
-    placed.with_source(error)
 }

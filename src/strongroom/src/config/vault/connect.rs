@@ -9,6 +9,7 @@ use strongroom_vault::{
 };
 
 use super::{VaultAuth, VaultConnector};
+use crate::config::connector::inside;
 use crate::config::{Config, ConnectorSecret, ExternalSection, KekSpec, ReferenceType, StoreType};
 
 impl Config {
@@ -170,11 +171,4 @@ impl Config {
             (mount, prefix) => format!("{mount}/{prefix}/"),
         }
     }
-}
-
-/// The error of a part of something.
-fn inside(what: &str, error: Error) -> Error {
-    let message = format!("{what}: {}", error.message());
-    let placed = Error::new(error.kind(), message).retryable(error.is_retryable());
-    placed.with_source(error)
 }

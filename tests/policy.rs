@@ -114,6 +114,7 @@ fn dependencies_between_our_crates_point_one_way() {
             &[
                 "strongroom-aws",
                 "strongroom-local",
+                "strongroom-vault",
                 "strongroom-remote",
                 "strongroom-core",
                 "strongroom-guard",
@@ -128,6 +129,7 @@ fn dependencies_between_our_crates_point_one_way() {
                 "strongroom-rpc",
                 "strongroom-aws",
                 "strongroom-local",
+                "strongroom-vault",
                 "strongroom-remote",
                 "strongroom-core",
                 "strongroom-guard",

@@ -5,32 +5,20 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_config::BehaviorVersion;
-use aws_runtime::auth::sigv4::{self, SigV4AuthScheme};
-use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
-use aws_smithy_runtime::client::identity::IdentityCache;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::auth::{
-    AuthSchemeOptionResolverParams, SharedAuthScheme, SharedAuthSchemeOptionResolver,
-};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
-use aws_smithy_runtime_api::client::identity::SharedIdentityResolver;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
-use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::Layer;
 use aws_smithy_types::error::metadata::ErrorMetadata;
-use aws_types::SigningName;
-use aws_types::region::{Region, SigningRegion};
 use strongroom_core::{Error, Result};
 
 use crate::connection::Aws;
 use crate::error::Call;
 use crate::region;
+use crate::signing::signed_for;
 
 /// The STS Query API, and its version.
 const FORM: &str = "Action=GetCallerIdentity&Version=2011-06-15";
@@ -95,24 +83,7 @@ impl Aws {
         let Some(credentials) = self.config.credentials_provider() else {
             return Err(Error::internal("the connection to AWS is not complete"));
         };
-        let signing = SigV4OperationSigningConfig {
-            region: Some(SigningRegion::from(Region::new(self.region().to_owned()))),
-            region_set: None,
-            name: Some(SigningName::from_static("sts")),
-            signing_options: SigningOptions::default(),
-        };
-        let mut layer = Layer::new("sts");
-        layer.store_put(AuthSchemeOptionResolverParams::new(()));
-        layer.store_put(signing);
-        let schemes = StaticAuthSchemeOptionResolver::new(vec![sigv4::SCHEME_ID]);
-        let components = RuntimeComponentsBuilder::new("sts")
-            .with_auth_scheme_option_resolver(Some(SharedAuthSchemeOptionResolver::new(schemes)))
-            .with_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()))
-            .with_identity_cache(Some(IdentityCache::no_cache()))
-            .with_identity_resolver(sigv4::SCHEME_ID, SharedIdentityResolver::new(credentials));
-        let plugin = StaticRuntimePlugin::new()
-            .with_config(layer.freeze())
-            .with_runtime_components(components);
+        let plugin = signed_for("sts", self.region(), credentials);
         Ok(Operation::builder()
             .service_name("sts")
             .operation_name("GetCallerIdentity")

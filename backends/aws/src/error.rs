@@ -1,12 +1,13 @@
 //! What a failed call of an AWS service means.
 
 use std::error::Error as StdError;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use strongroom_core::{Error, ErrorKind};
+use strongroom_remote::causes;
 
 use crate::failure::Refused;
 use crate::region::partition;
@@ -47,7 +48,8 @@ impl Call {
                 Error::unavailable(format!("{service} in {region} did not answer {self} in time"))
             }
             SdkError::DispatchFailure(failed) => {
-                let why = failed.as_connector_error().map(causes).unwrap_or_default();
+                let why =
+                    failed.as_connector_error().map(|error| causes(error)).unwrap_or_default();
                 Error::unavailable(format!("{service} in {region} cannot be reached{why}"))
             }
             SdkError::ResponseError(_) => {
@@ -180,17 +182,6 @@ fn own_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
         next = error.source();
     }
     None
-}
-
-/// What lies behind an error, in one line.
-fn causes(error: &(impl StdError + 'static)) -> String {
-    let mut told = String::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let _ = write!(told, ": {cause}");
-        next = cause.source();
-    }
-    told
 }
 
 #[cfg(test)]

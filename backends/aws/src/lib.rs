@@ -21,6 +21,7 @@ pub mod policy;
 mod region;
 mod retry;
 mod secrets_manager;
+mod signing;
 
 pub use self::backoff::Backoff;
 pub use self::caller_identity::SignedCallerIdentity;

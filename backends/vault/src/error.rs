@@ -1,11 +1,10 @@
 //! What a failed request to Vault means.
 
-use std::error::Error as StdError;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Deserialize;
 use strongroom_core::{Error, ErrorKind};
+use strongroom_remote::causes;
 
 use crate::message::{Answer, Request};
 
@@ -105,17 +104,6 @@ fn errors(answer: &Answer) -> Vec<String> {
     }
     let refusal = serde_json::from_slice(answer.body.expose());
     refusal.map_or_else(|_| Vec::new(), |refusal: Refusal| refusal.errors)
-}
-
-/// What lies behind an error, in one line.
-fn causes(error: &(impl StdError + 'static)) -> String {
-    let mut told = String::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let _ = write!(told, ": {cause}");
-        next = cause.source();
-    }
-    told
 }
 
 #[cfg(test)]

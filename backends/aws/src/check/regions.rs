@@ -3,34 +3,22 @@
 //! have: signer, retries, timeouts and connections.
 
 use aws_config::BehaviorVersion;
-use aws_runtime::auth::sigv4::{self, SigV4AuthScheme};
-use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
-use aws_smithy_runtime::client::identity::IdentityCache;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::auth::{
-    AuthSchemeOptionResolverParams, SharedAuthScheme, SharedAuthSchemeOptionResolver,
-};
-use aws_smithy_runtime_api::client::identity::SharedIdentityResolver;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
-use aws_smithy_runtime_api::client::runtime_components::{
-    RuntimeComponents, RuntimeComponentsBuilder,
-};
-use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::{ConfigBag, Layer};
+use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ErrorMetadata;
-use aws_types::SigningName;
-use aws_types::region::{Region, SigningRegion};
 use http_body_util::Limited;
 use strongroom_core::{Error, Result};
 
 use crate::connection::Aws;
 use crate::error::Call;
 use crate::region;
+use crate::signing::signed_for;
 
 /// The EC2 Query API, and its version. Only regions that the account has enabled.
 const FORM: &str = "Action=DescribeRegions&Version=2016-11-15&AllRegions=false";
@@ -87,24 +75,7 @@ impl Aws {
         };
         let fips = config.use_fips().unwrap_or_default();
         let endpoint = config.endpoint_url().map_or_else(|| endpoint(region, fips), str::to_owned);
-        let signing = SigV4OperationSigningConfig {
-            region: Some(SigningRegion::from(Region::new(region.to_owned()))),
-            region_set: None,
-            name: Some(SigningName::from_static("ec2")),
-            signing_options: SigningOptions::default(),
-        };
-        let mut layer = Layer::new("ec2");
-        layer.store_put(AuthSchemeOptionResolverParams::new(()));
-        layer.store_put(signing);
-        let schemes = StaticAuthSchemeOptionResolver::new(vec![sigv4::SCHEME_ID]);
-        let components = RuntimeComponentsBuilder::new("ec2")
-            .with_auth_scheme_option_resolver(Some(SharedAuthSchemeOptionResolver::new(schemes)))
-            .with_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()))
-            .with_identity_cache(Some(IdentityCache::no_cache()))
-            .with_identity_resolver(sigv4::SCHEME_ID, SharedIdentityResolver::new(credentials));
-        let plugin = StaticRuntimePlugin::new()
-            .with_config(layer.freeze())
-            .with_runtime_components(components);
+        let plugin = signed_for("ec2", region, credentials);
         let operation = Operation::builder()
             .service_name("ec2")
             .operation_name("DescribeRegions")
